@@ -1,0 +1,128 @@
+"""The audit: what there is to know of a dataset before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medcnn.data.audit_images import exclusion_table, identical_images, identical_sets, image_tables, surplus
+from medcnn.data.audit_labels import attribute_tables, label_tables, patient_tables
+from medcnn.data.facts import ImageFacts
+from medcnn.data.finding import SEVERITIES, Finding, Severity, examples
+from medcnn.data.grouping import plural, printable
+from medcnn.data.split import Split
+from medcnn.files import write_json
+from medcnn.types import Dataset, Exclusion
+
+__all__ = ["Audit", "Finding", "audit", "identical_sets", "surplus", "write_audit"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was found in a dataset.
+
+    Attributes:
+        dataset: Its name.
+        cases: Number of usable cases.
+        findings: Errors first, then cautions, then what is good to know.
+        tables: ``patients``, ``identical``, ``images``, ``labels``, ``attributes``, ``exclusions`` and, with a
+            split, ``parts``: plain values.
+    """
+
+    dataset: str
+    cases: int
+    findings: tuple[Finding, ...]
+    tables: Mapping[str, Any]
+
+    def of(self, severity: Severity) -> tuple[Finding, ...]:
+        """The findings of one severity."""
+        return tuple(f for f in self.findings if f.severity == severity)
+
+    def headline(self) -> list[str]:
+        """Lines for the terminal: the dataset in one line, then every error and caution, then identical images."""
+        shown = [f for f in self.findings if f.severity != "info" or f.id == "identical-images"]
+        return [self._summary(), *(f.what if f.severity == "info" else f"{f.severity}: {f.what}" for f in shown)]
+
+    def _summary(self) -> str:
+        classes = self.tables["labels"].get("classes", [])
+        texts = [f"{row['class']} {row['present']:,}" for row in classes]
+        if len(texts) > 8:
+            texts = [*texts[:8], f"{len(texts) - 8} more classes"]
+        patients = self.tables["patients"]
+        who = f", {patients['patients']:,} patients" if patients["known"] else ""
+        return f"{self.dataset}: {self.cases:,} cases{who}" + (f" ({', '.join(texts)})" if texts else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as ``audit.json`` holds them."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "dataset": printable(self.dataset),
+            "cases": self.cases,
+            "headline": [printable(line) for line in self.headline()],
+            "findings": [f.to_json() for f in self.findings],
+            **self.tables,
+        }
+
+
+def audit(
+    dataset: Dataset,
+    facts: Sequence[ImageFacts],
+    exclusions: Sequence[Exclusion] = (),
+    split: Split | None = None,
+) -> Audit:
+    """Look at a dataset as a whole.
+
+    Args:
+        dataset: Its cases and labels.
+        facts: One entry for each case that was read; of cases without one nothing is said about pixels.
+        exclusions: What was left out after the adapter; what the adapter itself left out is added.
+        split: With a split, identical images in more than one of its parts are an error.
+    """
+    labels, findings = label_tables(dataset)
+    patients, more = patient_tables(dataset)
+    attributes, other = attribute_tables(dataset)
+    findings += [*more, *other]
+    known = {case.id for case in dataset.cases}
+    facts = [f for f in facts if f.case in known]
+    images, more = image_tables(facts)
+    identical, other = identical_images(dataset, facts, split)
+    left_out = tuple(dict.fromkeys([*dataset.exclusions, *exclusions]))
+    excluded, last = exclusion_table(left_out, known)
+    findings += [*more, *other, *last, *_unread(dataset, facts, left_out)]
+    tables = {
+        "patients": patients,
+        "identical": identical,
+        "images": {"read": len(facts), **images},
+        "labels": labels,
+        "attributes": attributes,
+        "exclusions": excluded,
+    }
+    if split is not None:
+        tables["parts"] = dict(split.facts.get("counts", {}))
+    ordered = sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
+    return Audit(dataset.name, len(dataset.cases), tuple(ordered), tables)
+
+
+def _unread(dataset: Dataset, facts: Sequence[ImageFacts], exclusions: Sequence[Exclusion]) -> list[Finding]:
+    """Cases whose pixels nobody looked at and that nobody excluded; none after a whole reading."""
+    seen = {f.case for f in facts} | {e.case for e in exclusions}
+    missing = [case.id for case in dataset.cases if case.id not in seen]
+    if not facts or not missing:
+        return []
+    text = plural(len(missing), "case was", "cases were") + " not read: nothing is known of the pixels"
+    return [Finding("not-read", "caution", text, len(missing), examples(missing))]
+
+
+def write_audit(folder: Path | str, audit: Audit) -> Path:
+    """Write ``audit.json``; returns its path.
+
+    Raises:
+        RunError: If the folder cannot be written to.
+    """
+    path = Path(folder) / "audit.json"
+    write_json(path, audit.to_json())
+    return path

@@ -1,0 +1,52 @@
+"""One case and one batch, as the network sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One case as the network sees it.
+
+    Attributes:
+        image: ``(C, *spatial)`` float32.
+        targets: Arrays of the target, encoded by the task.
+        matrix: ``(D+1, D+1)``, voxel indices of the original image to those of ``image``.
+        original_shape: Spatial shape of the original image.
+    """
+
+    image: NDArray[np.float32]
+    targets: Mapping[str, NDArray[Any]]
+    matrix: NDArray[np.float64]
+    original_shape: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Cases stacked for the network.
+
+    Attributes:
+        image: ``(B, C, *spatial)`` float32.
+        targets: Tensors with the batch first, by the keys of the task.
+        index: ``(B,)`` int64, positions of the cases in the dataset; -1 pads an uneven last batch.
+    """
+
+    image: Tensor
+    targets: dict[str, Tensor]
+    index: Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on another device."""
+        return Batch(
+            self.image.to(device, non_blocking=non_blocking),
+            {k: v.to(device, non_blocking=non_blocking) for k, v in self.targets.items()},
+            self.index.to(device, non_blocking=non_blocking),
+        )

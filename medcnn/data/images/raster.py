@@ -1,0 +1,146 @@
+"""JPEG, PNG and TIFF, 8 and 16 bit, grey or RGB.
+
+The array is ``(C, X, Y)``: axis 1 is the column. The orientation in EXIF is not applied (labels made in the
+stored grid stay right); the header says where there is one. Resolution tags of these formats tell how large to
+print, not how large the patient is: a raster has no spacing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from medcnn.errors import ImageError
+from medcnn.types import Image, ImageRef
+
+_FORMATS = ("JPEG", "PNG", "TIFF")
+_ORIENTATION = 0x0112
+_PLAIN = frozenset({"L", "RGB", "I;16", "F"})
+
+
+def read_raster(ref: ImageRef) -> Image:
+    """Read a JPEG, PNG or TIFF.
+
+    Args:
+        ref: One path; ``index`` chooses the page of a TIFF with several.
+
+    Returns:
+        ``(1, X, Y)`` grey or ``(3, X, Y)`` RGB; uint8 or uint16 (uint32, int32 and float32 for such TIFF). Alpha is
+        dropped, palettes are resolved (to grey where all their colours are grey).
+
+    Raises:
+        ImageError: If the file is truncated, broken, too large, or none of the formats.
+    """
+    path = ref.paths[0]
+    if len(ref.paths) != 1:
+        raise ImageError(
+            f"{len(ref.paths)} raster files are no stack", where=path, todo="give one file, or one case a file"
+        )
+    try:
+        with Pillow.open(path, formats=_FORMATS) as picture:
+            pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+            _choose_page(picture, ref.index, pages, path)
+            header = _header(picture, pages)
+            array = _pixels(picture)
+            if picture.format == "JPEG" or picture.format == "MPO":
+                _check_end(path)
+    except FileNotFoundError as error:
+        raise ImageError("the file does not exist", where=path) from error
+    except Pillow.DecompressionBombError as error:
+        raise ImageError(f"the image is too large: {error}", where=path) from error
+    except Pillow.UnidentifiedImageError as error:
+        raise ImageError("this is not a JPEG, PNG or TIFF image", where=path) from error
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
+        raise ImageError(f"the image is broken: {_reason(error)}", where=path, todo="copy the file anew") from error
+    if array.size == 0:
+        raise ImageError("the image has no pixels", where=path)
+    # Row-major (Y, X[, C]) as decoders give it, to (C, X, Y).
+    moved = array.T[np.newaxis] if array.ndim == 2 else array.transpose(2, 1, 0)
+    return Image(moved, None, None, header)
+
+
+def _choose_page(picture: Pillow.Image, index: int | None, pages: int, path: str) -> None:
+    if index is None:
+        if pages > 1:
+            raise ImageError(
+                f"the TIFF has {pages} pages, and which one is not said",
+                where=path,
+                todo=f"choose one by index, from 0 to {pages - 1}",
+            )
+        return
+    if not 0 <= index < pages:
+        raise ImageError(f"there is no page {index}: the file has {pages}", where=path)
+    if pages > 1:
+        picture.seek(index)
+
+
+def _header(picture: Pillow.Image, pages: int) -> dict[str, Any]:
+    mode = picture.mode
+    grey = mode in ("1", "L", "LA", "F") or mode.startswith("I")
+    header: dict[str, Any] = {
+        "format": "JPEG" if picture.format == "MPO" else picture.format,
+        "bits": {"1": 1, "F": 32, "I": 32}.get(mode, 16 if mode.startswith("I;16") else 8),
+        "photometric": "MONOCHROME2" if grey else "RGB",
+    }
+    notes = []
+    if "A" in mode or "transparency" in picture.info:
+        notes.append("the alpha channel was dropped")
+    if mode in ("CMYK", "YCbCr", "LAB", "HSV", "P", "PA"):
+        notes.append(f"colours were converted from {mode}")
+    if mode != "I;16" and _reduced(picture):
+        notes.append("colours or alpha of 16 bit were reduced to 8 bit by the decoder")
+    if "exif" in picture.info and (turn := picture.getexif().get(_ORIENTATION, 1)) not in (0, 1):
+        notes.append(f"EXIF orientation {turn} was not applied")
+    if pages > 1:
+        header["slices"] = pages
+    if notes:
+        header["notes"] = tuple(notes)
+    return header
+
+
+def _reduced(picture: Pillow.Image) -> bool:
+    """Whether Pillow unpacks 16-bit samples into 8-bit ones, which it does for all but plain grey."""
+    tile = picture.tile
+    raw = tile[0][3] if tile else None
+    raw = raw[0] if isinstance(raw, tuple) else raw
+    return picture.mode in ("LA", "RGB", "RGBA") and isinstance(raw, str) and ";16" in raw
+
+
+def _pixels(picture: Pillow.Image) -> NDArray[Any]:
+    mode = picture.mode
+    if mode in _PLAIN:
+        array = np.asarray(picture)
+    elif mode.startswith("I;16"):
+        array = np.asarray(picture).astype(np.uint16)
+    elif mode == "I":
+        array = np.asarray(picture)
+    elif mode == "1":
+        array = np.asarray(picture.convert("L"))
+    elif mode == "LA":
+        array = np.asarray(picture)[..., 0]
+    elif mode == "RGBA":
+        array = np.asarray(picture)[..., :3]
+    else:
+        array = np.asarray(picture.convert("RGB"))
+        if mode in ("P", "PA") and (array == array[..., :1]).all():
+            array = array[..., 0]
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _check_end(path: str) -> None:
+    """Refuse a JPEG whose end marker is missing: decoders fill what is not there with grey, in silence."""
+    with open(path, "rb", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        # Some writers pad the file; a marker further away than this belongs to a thumbnail.
+        file.seek(-min(size, 4096), os.SEEK_END)
+        if b"\xff\xd9" not in file.read(4096):
+            raise OSError("image file is truncated (the end marker is missing)")
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]

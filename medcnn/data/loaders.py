@@ -1,0 +1,104 @@
+"""Batches straight from the memory map: no worker processes, and an order that is a function of the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medcnn.data.batch import Batch
+from medcnn.data.cache import Cache
+
+
+class BatchLoader:
+    """Iterates batches of cached cases.
+
+    With several processes the batches of step s, taken together, are the batch of step s of one process
+    with ``world_size`` times the batch size. Every process yields equally many batches.
+
+    Args:
+        cache: The cached images.
+        rows: ``(N,)`` rows of the cache to visit.
+        targets: Encoded targets, a row a row of the cache.
+        batch_size: Cases a batch and process.
+        seed: With the epoch it fixes the order.
+        shuffle: A new order each epoch. Without it the last batch is padded to its full size with
+            cases whose index is -1, so that what a network says of a case does not depend on its batch.
+        rank: Number of this process.
+        world_size: Number of processes.
+        drop_last: Leave out the last incomplete batch of an epoch; otherwise, when shuffled, it is filled
+            from the beginning of the epoch's order.
+        weights: ``(N,)`` chances by which rows are drawn, with replacement; ``None``: each once an epoch.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        rows: NDArray[np.int64],
+        targets: Mapping[str, NDArray[Any]],
+        batch_size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        rank: int = 0,
+        world_size: int = 1,
+        drop_last: bool = False,
+        weights: NDArray[np.float64] | None = None,
+    ) -> None:
+        self.cache = cache
+        self.rows = np.asarray(rows, np.int64)
+        self.targets = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in targets.items()}
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.rank = rank
+        self.world_size = world_size
+        self.drop_last = drop_last
+        self.weights = weights
+        self.epoch = 0
+        self._start = 0
+
+    def __len__(self) -> int:
+        """Batches of an epoch in this process."""
+        step = self.batch_size * self.world_size
+        return len(self.rows) // step if self.drop_last else -(-len(self.rows) // step)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration goes through."""
+        self.epoch = epoch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch; batches are not counted, since checkpoints are written between epochs."""
+        return {"epoch": self.epoch}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on with the epoch of :meth:`state_dict`."""
+        self.epoch = int(state["epoch"])
+
+    def order(self) -> NDArray[np.int64]:
+        """``(steps * world_size * batch_size,)`` rows in the order of this epoch for all processes; -1 pads."""
+        size = len(self) * self.batch_size * self.world_size
+        if not self.shuffle:
+            return np.concatenate([self.rows, np.full(max(size - len(self.rows), 0), -1, np.int64)])[:size]
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, self.epoch]))
+        if self.weights is not None:
+            return generator.choice(self.rows, size, p=self.weights / self.weights.sum())
+        order = generator.permutation(self.rows)
+        return np.resize(order, size) if len(order) else order
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = self.order().reshape(len(self), self.batch_size, self.world_size)[:, :, self.rank]
+        for rows in order:
+            yield self._batch(rows)
+
+    def _batch(self, rows: NDArray[np.int64]) -> Batch:
+        # A padded place repeats a real case; its index says that it does not count.
+        real = np.where(rows < 0, max(int(rows.max(initial=0)), 0), rows)
+        images = torch.from_numpy(self.cache.take(real))
+        if images.dtype == torch.uint8:
+            images = images.to(torch.float32).mul_(self.cache.scale)
+        positions = torch.from_numpy(real)
+        return Batch(images, {k: v[positions] for k, v in self.targets.items()}, torch.from_numpy(rows.copy()))

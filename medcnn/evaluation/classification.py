@@ -1,0 +1,282 @@
+"""The evaluation of a classification: binary, multinomial or multilabel, by image and by patient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.errors import DataError
+from medcnn.evaluation import panels as tables
+from medcnn.evaluation.calibration import Binning
+from medcnn.evaluation.comparison import side_by_side
+from medcnn.evaluation.compute import evaluate_unit
+from medcnn.evaluation.counts import case_rows, decide_table
+from medcnn.evaluation.curves import rank_curves, reliability_panels, score_panel
+from medcnn.evaluation.galleries import galleries
+from medcnn.evaluation.inputs import ClassificationTable
+from medcnn.evaluation.patients import PatientRule, PatientTable, by_patient
+from medcnn.evaluation.remarks import check_settings, notes, patient_remarks, warnings
+from medcnn.evaluation.results import Evaluation, Panel, TablePanel
+from medcnn.evaluation.subgroups import find_subgroups
+from medcnn.evaluation.thresholds import Choice, Rule, check_rule, choose_thresholds, thresholded, values
+from medcnn.evaluation.unit import Settings, Unit
+from medcnn.types import LabelSchema
+
+__all__ = ["ClassificationTable", "Sources", "case_rows", "check_options", "evaluate_classification", "side_by_side"]
+
+# Where thresholds come from: the validation part of each fold's network, or what is stored with each network.
+Sources = Sequence[ClassificationTable] | Sequence[Mapping[str, float]]
+
+
+def evaluate_classification(
+    table: ClassificationTable,
+    schema: LabelSchema,
+    validation: Sources,
+    *,
+    title: str,
+    part: str,
+    patients_known: bool,
+    gallery: int,
+    seed: int,
+    threshold: Rule = "auto",
+    threshold_value: float | None = None,
+    resamples: int = 2000,
+    level: float = 0.95,
+    fixed_class_sizes: bool = False,
+    patient_rule: PatientRule = "mean",
+    top_k: int = 3,
+    units: tuple[Literal["image", "patient"], ...] = ("image", "patient"),
+    subgroups: tuple[str, ...] | Literal["all"] = "all",
+    calibration_bins: int = 15,
+    calibration_binning: Binning = "mass",
+) -> Evaluation:
+    """Figures with intervals, and what a report draws of them.
+
+    Args:
+        table: Predictions beside references. Several folds are pooled: counts at each fold's own thresholds,
+            rank figures and calibration within folds and averaged.
+        schema: The classes.
+        validation: Where thresholds come from, one entry a fold: the table of the fold's validation part, or the
+            thresholds by class that were stored with its network. Empty where there is neither.
+        title: What is evaluated.
+        part: Name of the evaluated part; ``test`` of several folds becomes ``out-of-fold``.
+        patients_known: Whether patients are known, so that intervals may say so.
+        gallery: Pictures in a gallery; 0 for none.
+        seed: Fixes resamples and random pictures.
+        threshold: How thresholds are chosen on validation: argmax (most probable class), youden (highest
+            sensitivity + specificity), sensitivity (at least threshold_value), f1 (highest F1) or fixed
+            (threshold_value). auto: argmax for three and more exclusive classes, f1 otherwise.
+        threshold_value: The sensitivity to reach (0.95 where absent) or the fixed threshold (0.5 where absent).
+        resamples: Resamples of the bootstrap.
+        level: Nominal coverage of intervals, between 0 and 1.
+        fixed_class_sizes: The design fixed how many cases each class has (a balanced collection, a case-control
+            study): resample within classes.
+        patient_rule: How a patient's probability follows from those of its images: mean, max, top_k (mean of the
+            highest ones) or noisy_or (1 - product of 1 - p).
+        top_k: How many images count under top_k.
+        units: By image, by patient, or both. By patient needs known patients with several images.
+        subgroups: Attributes whose values get figures of their own, or all of them.
+        calibration_bins: Bins of the calibration error and the reliability diagram.
+        calibration_binning: mass (about equally many cases a bin) or width (equal steps of probability).
+
+    Raises:
+        DataError: If no case has a reference, or an option does not fit the labels.
+    """
+    rule = check_rule(schema, threshold, threshold_value)
+    check_settings(resamples, level, calibration_bins, top_k, units)
+    labelled = _labelled(table, schema)
+    folds = len(np.unique(labelled.fold))
+    settings = Settings(
+        "out-of-fold" if folds > 1 and part == "test" else part, patients_known, resamples, level, seed,
+        fixed_class_sizes, calibration_bins, calibration_binning,
+    )  # fmt: skip
+    sources = _Sources(validation, schema, threshold, threshold_value, int(table.fold.max()) + 1)
+    choices = sources.choose()
+    images = evaluate_unit(labelled, decide_table(labelled, schema, _stored(choices)), schema, settings, "image")
+    patients = _patients(table, sources, settings, patient_rule, top_k) if "patient" in units else _Patients()
+    shown = [images] if "image" in units or patients.unit is None else []
+    shown += [patients.unit] if patients.unit is not None else []
+    main = shown[0]
+    groups, group_notes = find_subgroups(main.table.attributes, subgroups)
+    drawn = [*_tables(shown, choices, patients), missing_panel(table, schema)]
+    drawn += _curve_panels(main, patients.choices if main.unit == "patient" else choices)
+    drawn += tables.subgroup_panels(main, groups)
+    drawn += [tables.folds_table(main)] if folds > 1 else []
+    # The pixels belong to images, also where patients stand first.
+    drawn += galleries(images, gallery, seed)
+    figures = [f for unit in shown for f in unit.figures()]
+    return Evaluation(
+        task="classification",
+        title=title,
+        figures=figures,
+        headline=[(*key, main.unit) for key in tables.headline_keys(main)],
+        panels=[p for p in drawn if p is not None],
+        warnings=warnings(main, folds, sources.warnings(choices), patients.warnings, figures),
+        notes=[*notes(main, rule, choices, table, patients.notes), *group_notes],
+        details=_details(main, table, choices, patients, rule),
+    )
+
+
+def check_options(schema: LabelSchema, options: Mapping[str, Any]) -> None:
+    """Refuse options of a recipe's ``evaluation`` section that do not fit the labels, before training.
+
+    Raises:
+        DataError: Saying which and why.
+    """
+    check_rule(schema, options.get("threshold", "auto"), options.get("threshold_value"))
+    check_settings(
+        options.get("resamples", 2000),
+        options.get("level", 0.95),
+        options.get("calibration_bins", 15),
+        options.get("top_k", 3),
+        options.get("units", ("image", "patient")),
+    )
+
+
+def _labelled(table: ClassificationTable, schema: LabelSchema) -> ClassificationTable:
+    """The cases with a reference: a known class, or one known label at least."""
+    known = np.isfinite(table.states)
+    keep = np.asarray(known.any(1) if schema.multilabel else known.all(1))
+    if not keep.any():
+        raise DataError(
+            "no case of the evaluated part has a label",
+            todo="check the labels and how cases and predictions are joined",
+        )
+    return table.take(keep)
+
+
+class _Sources:
+    """Chooses thresholds fold by fold, or takes the stored ones."""
+
+    def __init__(self, given: Sources, schema: LabelSchema, rule: Rule, value: float | None, folds: int) -> None:
+        self.schema, self._rule, self._value, self._folds = schema, rule, value, folds
+        self.tables = [g for g in given if isinstance(g, ClassificationTable)]
+        self.stored = [g for g in given if not isinstance(g, ClassificationTable)]
+        if given and len(given) < folds:
+            raise ValueError(f"{folds} folds, but {len(given)} sources of thresholds")
+
+    def choose(self, validation: Sequence[ClassificationTable] | None = None) -> list[tuple[Choice, ...]]:
+        """Thresholds by fold, on these tables instead of the given ones where they are there."""
+        chosen = list(self.tables if validation is None else validation)
+        names = thresholded(self.schema)
+        if len(self.stored) > self._folds == 1:
+            # One prediction made of several networks': their thresholds are averaged as their probabilities are.
+            means = {n: [float(s[n]) for s in self.stored if n in s] for n in names}
+            words = f"mean of those stored with the {len(self.stored)} networks"
+            return [tuple(Choice(n, float(np.mean(v)), words) for n, v in means.items() if v)]
+        if self.stored:
+            return [
+                tuple(Choice(n, float(s[n]), "stored with the network") for n in names if n in s) for s in self.stored
+            ]
+        given: Sequence[ClassificationTable | None] = chosen or [None] * self._folds
+        return [choose_thresholds(t, self.schema, threshold=self._rule, threshold_value=self._value) for t in given]
+
+    @staticmethod
+    def warnings(choices: Sequence[Sequence[Choice]]) -> list[str]:
+        """What went wrong while choosing."""
+        return list(dict.fromkeys(f"Threshold: {c.note}." for chosen in choices for c in chosen if c.note))
+
+
+@dataclass(frozen=True, slots=True)
+class _Patients:
+    """The evaluation by patient, or why there is none."""
+
+    unit: Unit | None = None
+    grouped: PatientTable | None = None
+    choices: Sequence[Sequence[Choice]] = ()
+    notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+
+def _patients(
+    table: ClassificationTable, sources: _Sources, settings: Settings, rule: PatientRule, top_k: int
+) -> _Patients:
+    """Gather patients and evaluate them, at thresholds chosen by patient on validation."""
+    schema = sources.schema
+    if not settings.patients_known or table.patients is None:
+        return _Patients(notes=["No figures by patient: patients are unknown."])
+    if not table.ranked:
+        return _Patients(notes=["No figures by patient: there are decisions alone, no probabilities to join."])
+    if len(np.unique(table.patients)) == len(table):
+        return _Patients(notes=["Each patient has one image: figures by image are figures by patient."])
+    grouped = by_patient(table, schema, rule, top_k)
+    remarks = patient_remarks(grouped, schema)
+    if not len(grouped.table):
+        return _Patients(notes=["No figures by patient: none has a reference."], warnings=remarks)
+    usable = [t for t in sources.tables if t.patients is not None and t.ranked]
+    by_patients = [by_patient(t, schema, rule, top_k).table for t in usable]
+    joined = len(usable) == len(sources.tables) and all(len(t) for t in by_patients)
+    choices = sources.choose(by_patients if joined else None)
+    words = [f"A patient's probability: {grouped.words}."]
+    if schema.binary or schema.multilabel:
+        words.append("A patient's reference is positive where that of any image is.")
+    if thresholded(schema) and not (joined and sources.tables):
+        words.append("Patients are decided at the thresholds of images.")
+    decided = decide_table(grouped.table, schema, _stored(choices))
+    unit = evaluate_unit(grouped.table, decided, schema, settings, "patient")
+    return _Patients(unit, grouped, choices, words, remarks)
+
+
+def _stored(choices: Sequence[Sequence[Choice]]) -> list[dict[str, float]]:
+    return [values(c) for c in choices]
+
+
+def _tables(shown: Sequence[Unit], choices: Sequence[Sequence[Choice]], patients: _Patients) -> list[Panel | None]:
+    """The tables of each unit, after the two units side by side."""
+    out: list[Panel | None] = []
+    if len(shown) == 2 and patients.grouped is not None:
+        out.append(tables.units_table(shown[0], shown[1], patients.grouped.words))
+    for unit in shown:
+        out += _unit_panels(unit, patients.choices if unit.unit == "patient" else choices)
+    return out
+
+
+def _unit_panels(unit: Unit, choices: Sequence[Sequence[Choice]]) -> list[Panel | None]:
+    return [
+        tables.class_table(unit),
+        tables.averages_table(unit) if len(unit.schema.names) > 1 else None,
+        tables.overall_table(unit),
+        tables.matrix_panel(unit),
+        tables.thresholds_table(choices, unit),
+    ]
+
+
+def _curve_panels(unit: Unit, choices: Sequence[Sequence[Choice]]) -> list[Panel | None]:
+    if not unit.table.ranked:
+        return []
+    return [*rank_curves(unit, choices), *reliability_panels(unit), score_panel(unit)]
+
+
+def missing_panel(table: ClassificationTable, schema: LabelSchema) -> TablePanel | None:
+    """Known and missing labels; ``None`` where none is missing."""
+    missing: NDArray[Any] = np.isnan(table.states).sum(0)
+    if not missing.any():
+        return None
+    total = len(table)
+    if not schema.multilabel:
+        rows = [["without a label: predicted, not evaluated", int(missing[0]), total]]
+        return TablePanel("missing", "Missing labels", ["Cases", "Number", "Of"], rows)
+    rows = [[n, total - int(m), int(m), total] for n, m in zip(schema.names, missing, strict=True)]
+    caption = "A missing or uncertain label counts neither for nor against."
+    return TablePanel("missing", "Missing labels", ["Class", "Known", "Missing", "Cases"], rows, caption)
+
+
+def _details(
+    unit: Unit, table: ClassificationTable, choices: Sequence[Sequence[Choice]], patients: _Patients, rule: Rule
+) -> dict[str, Any]:
+    grouped = patients.grouped
+    return {
+        "cases": len(table),
+        "labelled": int(np.isfinite(table.states).any(1).sum()),
+        "clusters": unit.resampler.count,
+        "resampled": unit.resampler.resampled,
+        "folds": unit.columns.folds,
+        "threshold_rule": rule,
+        "thresholds": _stored(choices),
+        "patient_thresholds": _stored(patients.choices),
+        "contradictory_patients": len(grouped.contradictory) if grouped is not None else 0,
+    }

@@ -1,0 +1,1 @@
+"""Affines, grids and shapes: numpy and scipy only, for all rooms."""

@@ -1,0 +1,101 @@
+"""Prediction: over cached cases, and over images of any origin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medcnn.data.batch import Batch, Sample
+from medcnn.data.images import read_case
+from medcnn.errors import ImageError
+from medcnn.inference.hardware import Hardware, memory_format
+from medcnn.inference.model_file import Model
+from medcnn.progress import Progress, Silent
+from medcnn.tasks.base import TaskModel
+from medcnn.types import Case, Exclusion, Prediction
+
+
+@contextmanager
+def inference_mode(model: TaskModel, hardware: Hardware) -> Iterator[None]:
+    """No gradients, evaluation mode, the device and the precision that training used."""
+    model.to(hardware.device)
+    was_training = model.training
+    model.eval()
+    dtype = hardware.autocast_dtype
+    try:
+        with (
+            torch.no_grad(),
+            torch.autocast(hardware.device, dtype=dtype or torch.float32, enabled=dtype is not None),
+        ):
+            yield
+    finally:
+        model.train(was_training)
+
+
+def to_device(image: Tensor, hardware: Hardware) -> Tensor:
+    """Images on the device, in the fast memory format."""
+    return image.to(hardware.device).contiguous(memory_format=memory_format(image.ndim - 2))
+
+
+def predict_batches(
+    model: TaskModel, batches: Iterable[Batch], hardware: Hardware, progress: Progress | None = None
+) -> dict[int, Prediction]:
+    """Predictions by the position of the case; padding (-1) is left out."""
+    found: dict[int, Prediction] = {}
+    with inference_mode(model, hardware):
+        for batch in batches:
+            predictions = model.predict(to_device(batch.image, hardware))
+            found.update((i, p) for i, p in zip(batch.index.tolist(), predictions, strict=True) if i >= 0)
+            if progress is not None:
+                progress.advance(len(predictions))
+    return found
+
+
+def predict_cases(
+    models: Sequence[Model],
+    cases: Sequence[Case],
+    hardware: Hardware,
+    *,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> tuple[dict[str, Prediction], list[Exclusion]]:
+    """Predictions by case id, and what could not be read.
+
+    Several models (the folds of a run) are combined as their task says. Every batch has the same
+    size, the last one padded: what a case gets does not depend on its neighbours.
+    """
+    progress = progress or Silent()
+    found: dict[str, Prediction] = {}
+    unreadable: list[Exclusion] = []
+    waiting: list[tuple[str, Sample]] = []
+    preprocess = models[0].preprocess
+
+    def flush() -> None:
+        if not waiting:
+            return
+        images = np.stack([sample.image for _, sample in waiting])
+        padded = np.zeros((batch_size, *images.shape[1:]), np.float32)
+        padded[: len(images)] = images
+        tensor = to_device(torch.from_numpy(padded), hardware)
+        by_model = []
+        for model in models:
+            with inference_mode(model.model, hardware):
+                by_model.append(model.model.predict(tensor))
+        for k, (case, _) in enumerate(waiting):
+            found[case] = models[0].task.combine([predictions[k] for predictions in by_model])
+        waiting.clear()
+
+    for case in cases:
+        try:
+            waiting.append((case.id, preprocess(read_case(case))))
+        except ImageError as error:
+            unreadable.append(Exclusion(case.id, error.what, error.where or case.images[0].paths[0]))
+        progress.advance(1)
+        if len(waiting) == batch_size:
+            flush()
+    flush()
+    return found, unreadable

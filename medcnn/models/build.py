@@ -1,0 +1,133 @@
+"""A network from its name and options, checked by a dry run before anything is trained."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medcnn import registry
+from medcnn.errors import MedcnnError, ModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SUPPLIED = ("spatial_dims", "in_channels", "outputs", "size")
+
+
+def build_network(
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    spatial_dims: int,
+    in_channels: int,
+    outputs: int,
+    size: tuple[int, ...],
+    allow_code: Path | None = None,
+) -> nn.Module:
+    """A network with random initial weights that turns ``(B, in_channels, *size)`` into ``(B, outputs)`` logits.
+
+    Args:
+        name: A registered name (``basic_cnn``, ``densenet``, ...) or ``module:Class`` of an installed package.
+        options: The builder's own options.
+        spatial_dims: 2 or 3.
+        in_channels: Channels of the image.
+        outputs: Logits a case.
+        size: Spatial size of the image in px or voxels, ``(X, Y[, Z])``.
+        allow_code: A folder whose modules may be imported too.
+
+    Raises:
+        ModelError: If the options do not fit, or the network does not accept such an image or gives another shape.
+    """
+    if len(size) != spatial_dims:
+        raise ModelError(
+            f"input.size has {len(size)} numbers and the network works in {spatial_dims} dimensions",
+            where="input.size",
+            todo=f"give {spatial_dims} numbers",
+        )
+    builder = registry.load("networks", name, allow_code=allow_code)
+    given = dict(options or {})
+    supplied = {"spatial_dims": spatial_dims, "in_channels": in_channels, "outputs": outputs, "size": size}
+    arguments = _arguments(name, builder, given, supplied)
+    try:
+        network: nn.Module = builder(**arguments)
+    except MedcnnError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{name} cannot be built: {type(error).__name__}: {_first_line(error)}",
+            where="model",
+            todo=f"check its options: {_shown(given)}",
+        ) from error
+    _check(name, network, in_channels=in_channels, outputs=outputs, size=size)
+    return network
+
+
+def _arguments(
+    name: str, builder: Callable[..., Any], given: dict[str, Any], supplied: dict[str, Any]
+) -> dict[str, Any]:
+    """The options and those of medcnn's own arguments that the builder accepts."""
+    parameters = inspect.signature(builder).parameters.values()
+    accepted = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    clash = sorted(set(given) & set(supplied))
+    if clash:
+        raise ModelError(
+            f"{', '.join(clash)} of {name} comes from the task and the input section",
+            where=f"model.{clash[0]}",
+            todo="take it out of the options",
+        )
+    unknown = sorted(k for k in given if k not in accepted) if not anything else []
+    if unknown:
+        raise ModelError(
+            f"{name} has no option {unknown[0]!r}",
+            where=f"model.{unknown[0]}",
+            todo=registry.suggest(unknown[0], accepted - set(SUPPLIED)),
+        )
+    return {**given, **{k: v for k, v in supplied.items() if anything or k in accepted}}
+
+
+def _check(name: str, network: Any, *, in_channels: int, outputs: int, size: tuple[int, ...]) -> None:
+    """Run zeros through the network; raise where it fails or gives anything but ``(B, outputs)``."""
+    import torch
+    from torch import nn
+
+    from medcnn.models.dryrun import dry_run
+
+    if not isinstance(network, nn.Module):
+        raise ModelError(
+            f"{name} gives a {type(network).__name__}, not a torch.nn.Module", where="model", todo="return a network"
+        )
+    cases = 2  # With one case a network that squeezes the batch away would pass.
+    shape = (cases, in_channels, *size)
+    try:
+        result = dry_run(network, shape)
+    except Exception as error:
+        raise ModelError(
+            f"{name} does not work on an image of {' x '.join(map(str, size))} with {in_channels} channel(s): "
+            f"{type(error).__name__}: {_first_line(error)}",
+            where="model",
+            todo="an image that is too small for the network is the usual cause: use a larger input.size "
+            "or a shallower network (small_resnet works at any size)",
+        ) from error
+    if not isinstance(result, torch.Tensor):
+        raise ModelError(
+            f"{name} gives a {type(result).__name__} instead of a tensor",
+            where="model",
+            todo="return the logits alone from forward()",
+        )
+    if tuple(result.shape) != (cases, outputs):
+        raise ModelError(
+            f"{name} gives {tuple(result.shape)} for {cases} cases; expected {(cases, outputs)}",
+            where="model",
+            todo=f"end with a linear layer of {outputs} output(s)",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or "no message"
+
+
+def _shown(options: dict[str, Any]) -> str:
+    return ", ".join(f"{k}={v!r}" for k, v in options.items()) or "none given"

@@ -1,0 +1,132 @@
+"""A residual network for small images, 2D and 3D."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from medcnn.errors import ModelError
+from medcnn.models.layers import batch_norm_layer, check_share, conv_layer
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut (He et al. 2016).
+
+    Where the block shrinks the image, the shortcut takes averages before its 1x1 convolution instead of
+    every second pixel, so that none is passed over (He et al. 2019, "Bag of Tricks", ResNet-D).
+    """
+
+    def __init__(self, spatial_dims: int, channels: int, filters: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = conv_layer(spatial_dims, channels, filters, 3, stride=stride, padding=1)
+        self.norm1 = batch_norm_layer(spatial_dims, filters)
+        self.conv2 = conv_layer(spatial_dims, filters, filters, 3, padding=1)
+        self.norm2 = batch_norm_layer(spatial_dims, filters)
+        self.relu1 = nn.ReLU(inplace=True)
+        self.relu2 = nn.ReLU(inplace=True)
+        self.shortcut = _shortcut(spatial_dims, channels, filters, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, filters, ceil(size / stride))`` of ``(B, channels, size)``."""
+        y = self.relu1(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        result: Tensor = self.relu2(y + self.shortcut(x))
+        return result
+
+
+def _shortcut(spatial_dims: int, channels: int, filters: int, stride: int) -> nn.Sequential:
+    """Empty (the identity) where the block changes neither size nor number of filters."""
+    path = nn.Sequential()
+    if stride > 1:
+        # Rounded up, and averaged over what is there, as the strided convolution rounds odd sizes up.
+        options: dict[str, Any] = {"ceil_mode": True, "count_include_pad": False}
+        pool = nn.AvgPool3d(stride, **options) if spatial_dims == 3 else nn.AvgPool2d(stride, **options)
+        path.add_module("pool", pool)
+    if stride > 1 or channels != filters:
+        path.add_module("conv", conv_layer(spatial_dims, channels, filters, 1))
+        path.add_module("norm", batch_norm_layer(spatial_dims, filters))
+    return path
+
+
+class SmallResNet(nn.Module):
+    """Stem, stages of residual blocks, global average, dropout, one linear layer."""
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        outputs: int,
+        *,
+        width: int,
+        blocks: tuple[int, ...],
+        strides: tuple[int, ...],
+        stem_stride: int,
+        dropout: float,
+        zero_init: bool,
+    ) -> None:
+        super().__init__()
+        _check_options(width, blocks, strides, stem_stride)
+        check_share("dropout", dropout)
+        self.stem = nn.Sequential()
+        self.stem.add_module(
+            "conv", conv_layer(spatial_dims, in_channels, width, 3, stride=min(stem_stride, 2), padding=1)
+        )
+        self.stem.add_module("norm", batch_norm_layer(spatial_dims, width))
+        self.stem.add_module("relu", nn.ReLU(inplace=True))
+        if stem_stride == 4:
+            pool = nn.MaxPool3d(3, 2, 1) if spatial_dims == 3 else nn.MaxPool2d(3, 2, 1)
+            self.stem.add_module("pool", pool)
+        self.stages = nn.Sequential()
+        channels = width
+        for i, (count, stride) in enumerate(zip(blocks, strides, strict=True)):
+            filters = width * 2**i
+            stage = nn.Sequential()
+            for j in range(count):
+                stage.add_module(f"block{j + 1}", BasicBlock(spatial_dims, channels, filters, stride if j == 0 else 1))
+                channels = filters
+            self.stages.add_module(f"stage{i + 1}", stage)
+        self.pool = nn.AdaptiveAvgPool3d(1) if spatial_dims == 3 else nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.dropout = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
+        self.output = nn.Linear(channels, outputs)
+        _initialise(self, zero_init)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits ``(B, outputs)`` of images ``(B, C, *size)``."""
+        features = self.flatten(self.pool(self.stages(self.stem(image))))
+        result: Tensor = self.output(self.dropout(features))
+        return result
+
+
+def _check_options(width: int, blocks: tuple[int, ...], strides: tuple[int, ...], stem_stride: int) -> None:
+    if width < 1:
+        raise ModelError(f"width is {width}", where="model.width", todo="give a number from 1 up")
+    if not blocks or min(blocks) < 1:
+        raise ModelError(
+            f"blocks is {list(blocks)}",
+            where="model.blocks",
+            todo="give at least one stage, each with one block or more",
+        )
+    if len(strides) != len(blocks):
+        raise ModelError(
+            f"strides has {len(strides)} numbers for {len(blocks)} stages",
+            where="model.strides",
+            todo="give as many strides as blocks",
+        )
+    if not set(strides) <= {1, 2}:
+        raise ModelError(f"strides is {list(strides)}", where="model.strides", todo="a stride is 1 or 2")
+    if stem_stride not in (1, 2, 4):
+        raise ModelError(f"stem_stride is {stem_stride}", where="model.stem_stride", todo="give 1, 2 or 4")
+
+
+def _initialise(network: SmallResNet, zero_init: bool) -> None:
+    """He et al. 2015; ``zero_init`` after Goyal et al. 2017 lets each block start as its shortcut."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    if zero_init:
+        for module in network.modules():
+            if isinstance(module, BasicBlock):
+                nn.init.zeros_(module.norm2.weight)
+    nn.init.zeros_(network.output.bias)

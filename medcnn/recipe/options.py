@@ -1,0 +1,118 @@
+"""Options of a component: the typed arguments of its builder, as a pydantic model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, PydanticSchemaGenerationError, PydanticUserError, create_model
+from pydantic import ValidationError
+
+from medcnn import registry
+from medcnn.errors import MedcnnError, RecipeError
+from medcnn.recipe.problems import Problem, from_validation
+from medcnn.recipe.signatures import REQUIRED, Argument, read_signature
+
+# Arguments that medcnn gives itself: they are no options.
+_SUPPLIED: dict[registry.Kind, frozenset[str]] = {
+    "tasks": frozenset({"dataset"}),
+    "adapters": frozenset({"root"}),
+    "readers": frozenset({"ref"}),
+    "networks": frozenset({"spatial_dims", "in_channels", "outputs", "size"}),
+    "losses": frozenset({"class_weights"}),
+    "optimizers": frozenset({"params", "learning_rate"}),
+    "schedules": frozenset({"optimizer", "learning_rate", "steps_per_epoch", "epochs"}),
+    "evaluators": frozenset({"title"}),
+}
+
+# Evaluators receive tables and labels by position: what has no default is never an option there.
+_SUPPLIED_WITHOUT_DEFAULT: frozenset[registry.Kind] = frozenset({"evaluators", "readers"})
+
+_METHODS: dict[registry.Kind, str] = {"tasks": "create"}
+
+
+def options_model(kind: registry.Kind, name: str, *, allow_code: Path | None = None) -> type[BaseModel]:
+    """The options of a component as a model: its fields are the builder's arguments by alias.
+
+    Args:
+        kind: Which table of the registry.
+        name: A registered name, or ``module:attribute``.
+        allow_code: A folder whose modules may be imported too.
+
+    Raises:
+        MedcnnError: If the name is unknown, or its builder cannot be read or imported.
+    """
+    target = registry.target(kind, name, allow_code=allow_code)
+    try:
+        return _model(kind, target)
+    except (ImportError, AttributeError) as error:
+        raise MedcnnError(
+            f"{target!r}, registered as {name!r} among the {kind}, cannot be imported: {error}",
+            todo="check that the package that provides it is installed and imports by itself",
+        ) from error
+
+
+@cache
+def _model(kind: registry.Kind, target: str) -> type[BaseModel]:
+    signature = read_signature(target, _METHODS.get(kind), without=_SUPPLIED[kind])
+    # A task's ``**options`` is the shape of the protocol, not a promise to take any key.
+    extra = "allow" if signature.open and kind not in _METHODS else "forbid"
+    config = ConfigDict(extra=extra, coerce_numbers_to_str=True, protected_namespaces=(), arbitrary_types_allowed=True)
+    skipped = kind in _SUPPLIED_WITHOUT_DEFAULT
+    fields = {
+        f"option_{a.name}": (a.annotation, Field(... if a.default is REQUIRED else a.default, **_words(a)))
+        for a in signature.arguments
+        if not (skipped and a.default is REQUIRED)
+    }
+    title = target.rpartition(":")[2]
+    try:
+        return create_model(title, __config__=config, __doc__=signature.summary or None, **fields)
+    except (PydanticSchemaGenerationError, PydanticUserError, NameError):
+        # An annotation that pydantic has no idea of: the names still count, the types cannot.
+        untyped = {key: (Any, field) for key, (_, field) in fields.items()}
+        return create_model(title, __config__=config, __doc__=signature.summary or None, **untyped)
+
+
+def _words(argument: Argument) -> dict[str, Any]:
+    return {"alias": argument.name, "description": argument.description or None, "title": argument.name}
+
+
+def find_problems(
+    kind: registry.Kind, name: str, options: Mapping[str, Any], *, path: tuple[str | int, ...], allow_code: Path | None
+) -> list[Problem]:
+    """What is wrong with the options of a component that stands at ``path`` of a recipe."""
+    try:
+        model = options_model(kind, name, allow_code=allow_code)
+    except MedcnnError as error:
+        return [Problem((*path, "name"), f"{error.what} ({error.todo})" if error.todo else error.what)]
+    try:
+        model.model_validate(dict(options))
+    except ValidationError as error:
+        return from_validation(error, dict(options), model, path)
+    return []
+
+
+def check_options(
+    kind: registry.Kind, name: str, options: Mapping[str, Any], *, allow_code: Path | None = None
+) -> dict[str, Any]:
+    """The options of a component, validated and with their defaults.
+
+    Args:
+        kind: Which table of the registry.
+        name: A registered name, or ``module:attribute``.
+        options: What the user gave.
+        allow_code: A folder whose modules may be imported too.
+
+    Raises:
+        MedcnnError: If the name is unknown, or its builder cannot be read or imported.
+        RecipeError: If an option is unknown, missing or of the wrong type; all of them at once.
+    """
+    model = options_model(kind, name, allow_code=allow_code)
+    try:
+        return dict(model.model_validate(dict(options)).model_dump(by_alias=True))
+    except ValidationError as error:
+        problems = from_validation(error, dict(options), model)
+        texts = [f"{'.'.join(str(p) for p in q.path)}: {q.text}" for q in problems]
+        raise RecipeError(texts, where=f"{name} ({kind})") from error

@@ -1,0 +1,315 @@
+"""The recipe: one experiment, as a user writes it in YAML.
+
+The sections are fixed here. Options of a component (a task, a network, a loss, ...) are the typed
+arguments of its builder: :mod:`medcnn.recipe.options` derives and checks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
+from pydantic_core import PydanticCustomError
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, protected_namespaces=())
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = list(self._objections())
+        if problems:
+            text = "; ".join(f"{key}: {what}" for key, what in problems)
+            raise PydanticCustomError("problems", "{text}", {"text": text, "problems": problems})
+        return self
+
+    def _objections(self) -> Iterator[tuple[str, str]]:
+        """What does not fit together, as ``(key, what)``; each section adds its own."""
+        yield from ()
+
+
+class Component(BaseModel):
+    """A part chosen by name, with the options of its builder: ``adam`` or ``{name: adam, weight_decay: 0.01}``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options without the name."""
+        return dict(self.model_extra or {})
+
+    @model_serializer
+    def _plain(self) -> dict[str, Any]:
+        return {"name": self.name, **self.options}
+
+
+def _component(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Named = Annotated[Component, BeforeValidator(_component)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Precision = Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(lambda v: str(v) if v in (16, 32) else v)]
+
+
+class SplitSection(Section):
+    """How cases are divided into training, validation and test parts. Groups are never divided."""
+
+    by: Literal["fractions", "folds", "column", "date", "attribute"] = Field(
+        "fractions",
+        description="The rule: random fractions, k folds, the dataset's own part column, "
+        "a date (latest cases are the test part), or leave-one-out over an attribute such as site.",
+    )
+    validation: Fraction = Field(
+        0.15, description="Share of the cases for validation (within folds: of the fold's training part)."
+    )
+    test: Fraction = Field(0.15, description="Share of the cases for the test part, for fractions and date.")
+    folds: Count | None = Field(None, description="Number of folds, for folds.")
+    only: tuple[int, ...] | None = Field(None, description="Train only these folds, counted from 0.")
+    attribute: str | None = Field(None, description="The attribute that divides (attribute), or holds the date (date).")
+    value: str | None = Field(
+        None, description="For attribute: the one value to test on; all in turn where it is absent."
+    )
+    stratify: bool = Field(True, description="Keep the class balance equal between parts, as far as groups allow.")
+    seed: int | None = Field(None, ge=0, description="Seed of the split; the recipe's seed where it is absent.")
+
+    def _objections(self) -> Iterator[tuple[str, str]]:
+        if self.by in ("fractions", "date") and self.validation + self.test >= 1:
+            yield "test", f"validation and test leave nothing for training ({self.validation:g} + {self.test:g})"
+        if self.by == "folds":
+            if self.folds is None:
+                yield "folds", "is missing: by: folds needs their number"
+            elif self.folds < 2:
+                yield "folds", "should be at least 2"
+        elif self.folds is not None:
+            yield "folds", f"serves by: folds alone, and by is {self.by}"
+        if self.only is not None:
+            yield from self._objections_to_only(self.only)
+        if self.by in ("date", "attribute") and self.attribute is None:
+            yield "attribute", f"is missing: by: {self.by} needs the name of the attribute"
+        if self.by not in ("date", "attribute") and self.attribute is not None:
+            yield "attribute", f"serves by: date and by: attribute alone, and by is {self.by}"
+        if self.by != "attribute" and self.value is not None:
+            yield "value", f"serves by: attribute alone, and by is {self.by}"
+
+    def _objections_to_only(self, only: tuple[int, ...]) -> Iterator[tuple[str, str]]:
+        if self.by not in ("folds", "attribute"):
+            yield "only", f"serves by: folds and by: attribute alone, and by is {self.by}"
+        elif not only or len(set(only)) < len(only) or min(only) < 0:
+            yield "only", "should hold different folds, counted from 0"
+        elif self.folds is not None and max(only) >= self.folds:
+            yield "only", f"folds are counted from 0 to {self.folds - 1}"
+
+
+class DataSection(Section):
+    """Which dataset, where it is, how it is divided, and what happens to what cannot be used."""
+
+    dataset: str | None = Field(None, description="A name of the catalog (medcnn data list).")
+    catalog: str | None = Field(None, description="A catalog file of one's own, searched before the built-in one.")
+    adapter: Named | None = Field(None, description="An adapter with its options, instead of a catalog name.")
+    root: str | None = Field(
+        None,
+        description="Folder of the data; default: $MEDCNN_DATA, else ~/.cache/medcnn/data, plus the dataset's folder.",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the catalog entry's adapter to change."
+    )
+    limit: Count | None = Field(
+        None, description="Use at most this many cases (an even sample over groups), for a trial run."
+    )
+    split: SplitSection = Field(default_factory=SplitSection)
+    drop_duplicates: bool = Field(
+        True, description="Leave out surplus copies of pixel-identical images that carry the same label."
+    )
+    on_error: Literal["report", "stop"] = Field("report", description="What one unusable case does to the run.")
+    max_unusable: Fraction = Field(0.05, description="Above this share of unusable cases the run stops.")
+    cache: str | None = Field(
+        None, description="Folder of the preprocessed cache; default: $MEDCNN_CACHE, else ~/.cache/medcnn/cache."
+    )
+
+    def _objections(self) -> Iterator[tuple[str, str]]:
+        if self.dataset is None and self.adapter is None:
+            yield "dataset", "is missing: name a dataset of the catalog, or give an adapter"
+        if self.dataset is not None and self.adapter is not None:
+            yield "adapter", "give either a dataset of the catalog or an adapter, not both"
+        if self.adapter is not None and self.options:
+            yield "options", "changes a catalog entry: write the options of an adapter into data.adapter"
+
+
+class IntensitySection(Section):
+    """How intensities of one case become numbers around [0, 1], by the case's own values or fixed limits."""
+
+    method: Literal["auto", "range", "window", "percentiles", "zscore", "none"] = Field(
+        "auto",
+        description="auto: range of the stored type for 8-bit images, window for CT, percentiles otherwise. "
+        "range: the stored type's range to [0, 1]. window: [low, high] to [0, 1]. "
+        "percentiles: those of the case to [0, 1]. zscore: mean 0 and standard deviation 1 of the case.",
+    )
+    low: float | None = Field(None, description="Lower limit of the window, in the image's unit (HU for CT).")
+    high: float | None = Field(None, description="Upper limit of the window.")
+    percentiles: tuple[float, float] = Field(
+        (0.5, 99.5), description="Lower and upper percentile of the case's intensities that become 0 and 1."
+    )
+
+    def _objections(self) -> Iterator[tuple[str, str]]:
+        if self.method not in ("window", "auto"):
+            for key, limit in (("low", self.low), ("high", self.high)):
+                if limit is not None:
+                    yield key, f"serves method: window alone, and method is {self.method}"
+        elif (self.low is None) != (self.high is None) or (self.method == "window" and self.low is None):
+            yield "low" if self.low is None else "high", "is missing: a window needs both low and high"
+        elif self.low is not None and self.high is not None and self.low >= self.high:
+            yield "high", f"should be above low ({self.low:g})"
+        if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            yield "percentiles", "should be two rising numbers from 0 to 100"
+
+
+class AugmentSection(Section):
+    """Random changes of the training batches, drawn for each case and epoch anew."""
+
+    probability: Fraction = Field(0.9, description="Share of the images that are changed at all.")
+    rotate: float = Field(10.0, ge=0, le=180, description="Largest rotation in degrees (in 3D about each axis).")
+    zoom: float = Field(0.1, ge=0, lt=1, description="Largest relative change of size.")
+    shift: float = Field(0.05, ge=0, lt=1, description="Largest shift as a share of the image size.")
+    brightness: float = Field(0.1, ge=0, description="Largest offset, in units of the scaled intensity.")
+    contrast: float = Field(0.1, ge=0, lt=1, description="Largest relative change of contrast.")
+    gamma: float = Field(0.0, ge=0, lt=1, description="Largest relative change of the exponent (images in [0, 1]).")
+    noise: float = Field(0.02, ge=0, description="Largest standard deviation of added noise.")
+    blur: float = Field(0.0, ge=0, description="Largest standard deviation of a Gaussian blur, in px.")
+    erase: float = Field(0.0, ge=0, lt=1, description="Largest share of the area replaced by the mean.")
+    mixup: float = Field(0.0, ge=0, description="Alpha of mixup between cases of a batch; 0 is off.")
+
+
+class InputSection(Section):
+    """What the network sees: the deterministic preprocessing, and the augmentation of training batches."""
+
+    size: tuple[Count, ...] = Field(..., description="Spatial size in px or voxels: [X, Y] or [X, Y, Z].")
+    channels: Count = Field(1, description="Channels of the image; colour is turned to grey for 1.")
+    spacing: tuple[Positive, ...] | None = Field(
+        None, description="Resample to this spacing in mm first; needs images with geometry."
+    )
+    orientation: str | None = Field(None, description="Axis codes such as RAS for volumes; absent: as stored.")
+    fit: Literal["resize", "pad", "crop"] = Field(
+        "resize",
+        description="How an image comes to its size: resize each axis; pad: resize keeping the aspect, then pad; "
+        "crop: centre crop or pad without resizing.",
+    )
+    intensity: IntensitySection = Field(default_factory=IntensitySection)
+    symmetric_axes: tuple[int, ...] = Field(
+        (),
+        description="Spatial axes (0 is x) along which a mirror image is as plausible; flips are drawn along these alone.",
+    )
+    augment: AugmentSection | None = Field(default_factory=AugmentSection, description="null turns augmentation off.")
+
+    def _objections(self) -> Iterator[tuple[str, str]]:
+        dimensions = len(self.size)
+        if dimensions not in (2, 3):
+            yield "size", f"should have 2 or 3 entries, not {dimensions}"
+            return
+        if self.spacing is not None and len(self.spacing) != dimensions:
+            yield "spacing", f"should have {dimensions} entries as size has, not {len(self.spacing)}"
+        if any(not 0 <= axis < dimensions for axis in self.symmetric_axes):
+            yield "symmetric_axes", f"the axes of this size are {', '.join(str(i) for i in range(dimensions))}"
+        elif len(set(self.symmetric_axes)) < len(self.symmetric_axes):
+            yield "symmetric_axes", "an axis stands twice"
+        if self.orientation is not None and not _is_orientation(self.orientation):
+            yield "orientation", "should be three letters, one each of R or L, A or P, and S or I, such as RAS"
+
+
+def _is_orientation(codes: str) -> bool:
+    pairs = ("RL", "AP", "SI")
+    return len(codes) == 3 and all(sum(c in pair for c in codes) == 1 for pair in pairs)
+
+
+class EarlyStoppingSection(Section):
+    """Stop where the validation score no longer improves."""
+
+    patience: Count = Field(10, description="Epochs without improvement.")
+    min_delta: float = Field(0.0, ge=0, description="A smaller gain counts as none.")
+
+
+class TrainingSection(Section):
+    """The hyper-parameters and the machine."""
+
+    epochs: Count = Field(10, description="How often the whole training part is seen.")
+    batch_size: Count = Field(32, description="Cases per step, in each process.")
+    optimizer: Named = Field(
+        default_factory=lambda: Component(name="adam"), description="sgd, adam, adamw, rmsprop; when unsure, adam."
+    )
+    learning_rate: Positive = Field(0.01, description="0.01 is the starting point for SGD; Adam usually wants 0.001.")
+    schedule: Named = Field(
+        default_factory=lambda: Component(name="constant"), description="constant, step, cosine, one_cycle, plateau."
+    )
+    loss: Named | None = Field(
+        None, description="The task's default loss where it is absent (cross-entropy; MSE for regression)."
+    )
+    class_weights: Literal["balanced"] | tuple[Annotated[float, Field(ge=0.0)], ...] | None = Field(
+        None, description="Weights of the classes in the loss, in their order; balanced: from the training part."
+    )
+    balanced_sampling: bool = Field(False, description="Draw classes equally often.")
+    clip_norm: Positive | None = Field(None, description="Largest norm of the gradient.")
+    accumulate: Count = Field(1, description="Batches per optimizer step.")
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
+        None, description="Decay of an exponential moving average of the weights."
+    )
+    early_stopping: EarlyStoppingSection | None = Field(None, description="null: train all epochs.")
+    select: Literal["best", "last"] = Field(
+        "best", description="Which checkpoint is evaluated: best by validation, or the last one."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU where there is one.")
+    devices: Count | Literal["auto"] = Field(1, description="Processes of DDP: GPUs, or CPU processes.")
+    nodes: Count = Field(1, description="Machines of DDP.")
+    precision: Precision = Field(
+        "auto", description="auto: bf16 where the hardware has it, else 32."
+    )
+    threads: Count | None = Field(None, description="Torch threads on the CPU; absent: all cores.")
+    sync_batchnorm: bool = Field(False, description="Batch statistics over all processes of DDP.")
+    loggers: tuple[Literal["tensorboard", "mlflow"], ...] = Field(
+        (), description="Beside the CSV log, which is always written."
+    )
+
+
+class ReportSection(Section):
+    """What the report shows beside the figures."""
+
+    title: str | None = Field(None, description="Heading of the report; the recipe's title where it is absent.")
+    gallery: int = Field(12, ge=0, description="Pictures in each gallery.")
+
+
+class Recipe(Section):
+    """One experiment: what is learned from which data by which network, and how it is judged."""
+
+    title: str = Field("", description="One line that the report carries as its heading.")
+    description: str = Field("", description="What the recipe is for, in a sentence or two.")
+    task: Named = Field(..., description="classification, regression, ...")
+    data: DataSection
+    input: InputSection
+    model: Named
+    training: TrainingSection = Field(default_factory=TrainingSection)
+    evaluation: dict[str, Any] = Field(default_factory=dict, description="Options of the task's evaluator.")
+    report: ReportSection = Field(default_factory=ReportSection)
+    seed: int = Field(0, ge=0, lt=2**31, description="The one seed: split, weights, batch order and augmentation.")
+
+    def _objections(self) -> Iterator[tuple[str, str]]:
+        split, training = self.data.split, self.training
+        if split.by != "column" and split.validation == 0:
+            if training.select == "best":
+                yield "data.split.validation", "should be above 0 to choose the best checkpoint (or set select: last)"
+            if training.early_stopping is not None:
+                yield "data.split.validation", "should be above 0 for training.early_stopping"
+
+
+class Suite(Section):
+    """Several recipes run one after the other, by name or path."""
+
+    title: str = Field("", description="One line that says what the suite is.")
+    description: str = Field("", description="What the suite is for, in a sentence or two.")
+    suite: tuple[str, ...] = Field(
+        ..., min_length=1, description="Names of shipped recipes, or paths relative to this file."
+    )

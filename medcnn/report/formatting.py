@@ -1,0 +1,103 @@
+"""How numbers are written: three decimals for shares, en dash for what is undefined."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from medcnn.evaluation.results import Figure, Interval, Number
+
+UNDEFINED = "–"
+_UNITS = {"image": ("image", "images"), "patient": ("patient", "patients"), "object": ("object", "objects")}
+_CLUSTERS = {"patient": ("patient", "patients"), "image": ("image", "images")}
+
+
+def number(value: Number) -> str:
+    """A figure's value: ``0.997``, ``12.34``, ``123.4``, ``5,895``; an en dash where it is undefined."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return UNDEFINED
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    size = abs(value)
+    decimals = 3 if size < 10 else 2 if size < 100 else 1
+    text = f"{value:,.{decimals}f}"
+    return text.replace("-", "−")
+
+
+def between(low: float, high: float) -> str:
+    """Two ends with an en dash, or with "to" where a minus would make that hard to read."""
+    joint = " to " if low < 0 or high < 0 else "–"
+    return f"{number(float(low))}{joint}{number(float(high))}"
+
+
+def level(interval: Interval) -> str:
+    """``95 % interval``, or what else the two ends are."""
+    if interval.level is None:
+        return "range"
+    return f"{interval.level * 100:g} % interval"
+
+
+def plural(count: int, one: str, many: str) -> str:
+    """``1 case``, ``5,895 cases``."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def counted(figure: Figure) -> str:
+    """What a figure rests on: ``512 images · 41 patients``."""
+    one, many = _UNITS.get(figure.unit, (figure.unit, f"{figure.unit}s"))
+    text = plural(figure.n, one, many)
+    if figure.clusters is None:
+        return text
+    resampled = figure.interval.resampled if figure.interval else "cluster"
+    if resampled == figure.unit and figure.clusters == figure.n:
+        return text
+    one, many = _CLUSTERS.get(resampled, ("cluster", "clusters"))
+    return f"{text} · {plural(figure.clusters, one, many)}"
+
+
+def percent(part: float, whole: float) -> str:
+    """``12.3 %``; an en dash of nothing."""
+    return f"{100 * part / whole:.1f} %" if whole else UNDEFINED
+
+
+def plain(value: Any) -> str:
+    """Any plain value in one line, for tables of settings."""
+    if value is None:
+        return UNDEFINED
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        # No thousands separator: a seed or a size is not a count.
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(plain(v) for v in value) or UNDEFINED
+    if isinstance(value, dict):
+        return ", ".join(f"{k}: {plain(v)}" for k, v in value.items()) or UNDEFINED
+    return str(value)
+
+
+def as_number(text: str) -> float | None:
+    """A finite number from a table's text; ``None`` for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def figure_name(figure: Figure) -> str:
+    """The label with average, class and unit, as far as the label does not say them already."""
+    name = figure.label
+    if figure.average and figure.average.lower() not in name.lower():
+        name = f"{name}, {figure.average}"
+    if figure.target and figure.target.lower() not in name.lower():
+        name = f"{name}, {figure.target}"
+    if figure.unit != "image" and figure.unit.lower() not in name.lower():
+        name = f"{name}, by {figure.unit}"
+    return name

@@ -1,0 +1,289 @@
+"""Panels of an evaluation as blocks of the report: kinds of panels, never tasks."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.errors import MedcnnError
+from medcnn.evaluation.results import (
+    CurvePanel,
+    DistributionPanel,
+    Figure,
+    GalleryPanel,
+    MatrixPanel,
+    Panel,
+    TablePanel,
+)
+from medcnn.report.charts import draw_curves, draw_distribution
+from medcnn.report.document import (
+    Block,
+    Card,
+    Cell,
+    ChartBlock,
+    ChartsBlock,
+    GalleryBlock,
+    MatrixBlock,
+    MatrixCell,
+    Picture,
+    TableBlock,
+)
+from medcnn.report.formatting import (
+    UNDEFINED,
+    between,
+    counted,
+    figure_name,
+    level,
+    number,
+    percent,
+    plain,
+    plural,
+)
+from medcnn.report.privacy import Shown, mask, names_age, pool_ages
+
+Pictures = Callable[[str], NDArray[np.uint8] | None]
+
+_IDENTIFIES = re.compile(r"^(?:case|patient|cluster|file|path|study|series)(?: id)?$", re.IGNORECASE)
+_LIGHT, _DARK = (255, 255, 255), (11, 79, 138)
+
+
+class Footnotes:
+    """Notes below a table, each text once, marked with letters: a, b, ..., z, aa, ..."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, str] = {}
+
+    def mark(self, text: str) -> str:
+        """The letter of a note; empty for an empty text."""
+        if not text:
+            return ""
+        if text not in self._marks:
+            place, letters = len(self._marks), ""
+            while place >= 0:
+                letters = chr(ord("a") + place % 26) + letters
+                place = place // 26 - 1
+            self._marks[text] = letters
+        return self._marks[text]
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """Letters with their texts."""
+        return [(mark, text) for text, mark in self._marks.items()]
+
+
+def card(figure: Figure, shown: Shown) -> Card:
+    """A headline figure with its n, its interval and the method."""
+    interval = figure.interval
+    baseline = ""
+    if figure.baseline is not None:
+        baseline = f"{figure.baseline_label or 'baseline'}: {number(figure.baseline)}"
+    note = shown.text(figure.note)
+    if figure.value is None and not note:
+        note = "not defined"
+    return Card(
+        label=figure_name(replace(figure, target=None, unit="image")),
+        context=" · ".join(t for t in (figure.target, _unit(figure), figure.part) if t),
+        value=number(figure.value),
+        interval=f"{level(interval)} {between(interval.low, interval.high)}" if interval else "",
+        count=f"n = {counted(figure)}",
+        method=interval.method if interval else "",
+        note=note,
+        baseline=baseline,
+    )
+
+
+def _unit(figure: Figure) -> str:
+    return "" if figure.unit == "image" else f"by {figure.unit}"
+
+
+def to_blocks(
+    panels: Sequence[Panel], prefix: str, shown: Shown, pictures: Pictures | None, size: int = 160
+) -> list[Block]:
+    """Blocks for the panels of one section; charts that follow each other stand side by side.
+
+    Args:
+        panels: The panels, in order.
+        prefix: Unique in the page, for the ids inside drawings.
+        shown: What identifiers become.
+        pictures: Pixels of a case by its id, ``(Y, X)`` or ``(Y, X, 3)``; ``None`` leaves the places empty.
+        size: Longest side of a gallery's picture in px.
+    """
+    blocks: list[Block] = []
+    charts: list[ChartBlock] = []
+    for i, panel in enumerate(panels):
+        if isinstance(panel, CurvePanel):
+            charts.append(draw_curves(_shown_curves(replace(panel, id=f"{prefix}-{i}"), shown)))
+            continue
+        if isinstance(panel, DistributionPanel):
+            charts.append(draw_distribution(replace(panel, id=f"{prefix}-{i}", caption=shown.text(panel.caption))))
+            continue
+        if charts:
+            blocks.append(ChartsBlock(charts))
+            charts = []
+        if isinstance(panel, TablePanel):
+            blocks.append(table(panel, shown))
+        elif isinstance(panel, MatrixPanel):
+            blocks.append(matrix(panel))
+        else:
+            blocks.append(gallery(panel, shown, pictures, size))
+    if charts:
+        blocks.append(ChartsBlock(charts))
+    return blocks
+
+
+def _shown_curves(panel: CurvePanel, shown: Shown) -> CurvePanel:
+    series = [replace(s, marks=[(x, y, shown.text(text)) for x, y, text in s.marks]) for s in panel.series]
+    return replace(panel, series=series, caption=shown.text(panel.caption))
+
+
+def table(panel: TablePanel, shown: Shown) -> TableBlock:
+    """A table with figures as ``value, interval, n``; what is undefined is an en dash with a footnote.
+
+    Where all figures of a row rest on the same n, it stands once, in a column of its own; where all intervals
+    of the table come from one method, it stands once below.
+    """
+    notes = Footnotes()
+    figures = [[v for v in row if isinstance(v, Figure)] for row in panel.rows]
+    methods = {f"{level(f.interval)}: {f.interval.method}" for fs in figures for f in fs if f.interval}
+    counts = [{counted(f) for f in fs} for fs in figures]
+    has_n = any(c.strip().lower() in ("n", "cases", "count") for c in panel.columns)
+    shared = not has_n and any(counts) and all(len(c) <= 1 for c in counts) and any(len(fs) > 1 for fs in figures)
+    rows = []
+    for values, count in zip(panel.rows, counts, strict=True):
+        about_age = bool(values) and isinstance(values[0], str) and names_age(values[0])
+        cells = [
+            _figure_cell(v, notes, shown, len(methods) > 1, shared)
+            if isinstance(v, Figure)
+            else _plain_cell(v, panel.columns[j] if j < len(panel.columns) else "", about_age, notes, shown)
+            for j, v in enumerate(values)
+        ]
+        if shared:
+            cells.insert(1, Cell(next(iter(count), UNDEFINED), numeric=True))
+        rows.append(cells)
+    columns = list(panel.columns)
+    if shared:
+        columns.insert(1, "n")
+    caption = [shown.text(panel.caption), *(f"{m}." for m in methods if len(methods) == 1)]
+    return TableBlock(panel.title, columns, rows, _sentences(caption), notes.notes)
+
+
+def _sentences(texts: Sequence[str]) -> str:
+    return " ".join(t[0].upper() + t[1:] for t in texts if t)
+
+
+def _figure_cell(figure: Figure, notes: Footnotes, shown: Shown, name_method: bool, shared: bool) -> Cell:
+    interval, subs, marks = figure.interval, [], []
+    note = shown.text(figure.note)
+    if figure.value is None and not note:
+        note = "not defined"
+    if interval:
+        subs.append(between(interval.low, interval.high))
+    if not shared:
+        subs.append(f"n = {counted(figure)}")
+    if figure.baseline is not None:
+        subs.append(f"baseline {number(figure.baseline)}")
+        marks.append(notes.mark(f"Baseline: {figure.baseline_label}." if figure.baseline_label else ""))
+    if interval and name_method:
+        marks.append(notes.mark(f"{level(interval)}: {interval.method}."))
+    marks.append(notes.mark(note))
+    return Cell(number(figure.value), tuple(subs), " ".join(m for m in marks if m), note, numeric=True)
+
+
+def _plain_cell(value: Any, column: str, about_age: bool, notes: Footnotes, shown: Shown) -> Cell:
+    if value is None or value != value:  # noqa: PLR0124 -- NaN is the only value that differs from itself
+        return Cell(UNDEFINED, marks=notes.mark("not defined"), tip="not defined", numeric=True)
+    if isinstance(value, (int, float)):
+        text = pool_ages(f"{value:g}") if names_age(column) else number(value)
+        return Cell(text, numeric=not isinstance(value, bool))
+    text = str(value) if isinstance(value, str) else plain(value)
+    if _IDENTIFIES.match(column.strip()):
+        return Cell(shown.identifier(text) if text else "")
+    if about_age or names_age(column):
+        return Cell(pool_ages(mask(text)))
+    return Cell(shown.text(text))
+
+
+def matrix(panel: MatrixPanel) -> MatrixBlock:
+    """Counts with their share of the row, shaded by it."""
+    cells, totals = [], []
+    for i, row in enumerate(panel.counts):
+        total = sum(row)
+        totals.append(f"{total:,}")
+        cells.append([_matrix_cell(c, total, panel.rows[i] == panel.columns[j]) for j, c in enumerate(row)])
+    return MatrixBlock(
+        panel.title,
+        panel.row_label,
+        panel.column_label,
+        panel.rows,
+        panel.columns,
+        cells,
+        totals,
+        panel.caption,
+    )
+
+
+def _matrix_cell(count: int, total: int, diagonal: bool) -> MatrixCell:
+    share = count / total if total else 0.0
+    # The square root lifts rare confusions out of the white.
+    strength = share**0.5 if count else 0.0
+    rgb = [round(a + (b - a) * strength) for a, b in zip(_LIGHT, _DARK, strict=True)]
+    return MatrixCell(
+        text=f"{count:,}",
+        share=percent(count, total),
+        background=f"#{rgb[0]:02x}{rgb[1]:02x}{rgb[2]:02x}",
+        color="#ffffff" if strength > 0.55 else "#1c2530",
+        diagonal=diagonal,
+    )
+
+
+def gallery(panel: GalleryPanel, shown: Shown, pictures: Pictures | None, size: int) -> GalleryBlock:
+    """Pictures of the cases, small, each with its pseudonym and a line of text."""
+    items = []
+    absent = 0
+    for item in panel.items:
+        source = _source(item.case, pictures, size)
+        absent += not source
+        items.append(Picture(shown.case(item.case), shown.text(item.text), item.status, source))
+    caption = shown.text(panel.caption)
+    if absent and pictures is not None:
+        caption = f"{caption} {plural(absent, 'picture is', 'pictures are')} not at hand.".strip()
+    return GalleryBlock(panel.title, items, caption)
+
+
+def _source(case: str, pictures: Pictures | None, size: int) -> str:
+    if pictures is None:
+        return ""
+    try:
+        pixels = pictures(case)
+    except MedcnnError:
+        # One image that cannot be read any more leaves its place empty; the caption counts it.
+        return ""
+    return "" if pixels is None else encode_picture(pixels, size)
+
+
+def encode_picture(pixels: NDArray[np.uint8], size: int = 160) -> str:
+    """A picture as a data URI: PNG, at most ``size`` px on its longest side.
+
+    Args:
+        pixels: ``(Y, X)`` or ``(Y, X, 3)`` uint8.
+        size: Longest side in px.
+
+    Raises:
+        TypeError: If the array is not uint8 of that shape.
+    """
+    from PIL import Image
+
+    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
+        raise TypeError(f"a picture is uint8 of shape (Y, X) or (Y, X, 3), not {pixels.dtype} of {pixels.shape}")
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((size, size), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

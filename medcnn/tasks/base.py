@@ -1,0 +1,174 @@
+"""What differs between tasks, as one protocol: the trainer, the predictor and the report know nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medcnn.data.batch import Batch
+from medcnn.evaluation.results import Evaluation
+from medcnn.types import Case, Dataset, LabelSchema, Prediction, Target
+
+Row = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFacts:
+    """What is fitted on the training part and needed to build the loss (never from other parts).
+
+    Attributes:
+        class_counts: ``(C,)`` cases of the training part by class.
+        class_labelled: ``(C,)`` cases of the training part in which the class's state is known.
+        value_mean: Mean of a continuous label; 0 without one.
+        value_std: Its standard deviation; 1 without one.
+    """
+
+    class_counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    class_labelled: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    value_mean: float = 0.0
+    value_std: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """What an evaluation is told beside the predictions.
+
+    Attributes:
+        title: What is evaluated.
+        part: The part, ``test`` or the name of an external set; its predictions are ``<part>.csv``.
+        patients_known: Whether clusters are patients.
+        options: The recipe's ``evaluation`` section.
+        gallery: Pictures in a gallery.
+        seed: Seed of the resampling.
+        unit: Unit of a continuous label.
+        thresholds: By fold, where they are not to be chosen anew but taken as stored; empty otherwise.
+        folds: Networks of a k-fold run whose out-of-fold predictions are pooled.
+    """
+
+    title: str
+    part: str = "test"
+    patients_known: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    gallery: int = 12
+    seed: int = 0
+    unit: str = ""
+    thresholds: Sequence[Mapping[str, float]] = ()
+    folds: int = 1
+
+
+class TaskModel(nn.Module, ABC):
+    """A network with its loss and its decoding: the trainer sums what ``losses`` gives and steps."""
+
+    network: nn.Module
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalar float32 losses by name; their sum is minimised. Cases without a label do not count."""
+
+    @abstractmethod
+    def predict(self, image: Tensor) -> list[Prediction]:
+        """One prediction a case for ``(B, C, *spatial)``, in the network's grid, float32."""
+
+    @abstractmethod
+    def rows(self, batch: Batch) -> list[Row]:
+        """One small row a case from which :meth:`Task.score` computes the validation figures."""
+
+
+class Task(ABC):
+    """One kind of task for one schema of labels.
+
+    Attributes:
+        name: The name in the registry and in ``metrics.json``.
+        target: The kind of target that cases must carry.
+        monitor: The validation figure by which checkpoints are chosen.
+        mode: ``max`` or ``min``.
+    """
+
+    name: ClassVar[str]
+    target: ClassVar[type[Target]]
+    monitor: ClassVar[str]
+    mode: ClassVar[Literal["max", "min"]] = "max"
+
+    @classmethod
+    @abstractmethod
+    def create(cls, dataset: Dataset, **options: Any) -> Task:
+        """The task for a dataset; raises :class:`~medcnn.errors.DataError` where the labels do not serve it."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, state: Mapping[str, Any]) -> Task:
+        """The task from :meth:`state`, as a checkpoint holds it."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Plain values from which :meth:`restore` makes the same task."""
+
+    @property
+    @abstractmethod
+    def schema(self) -> LabelSchema | None:
+        """The classes, where there are any."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Channels that the network must give."""
+
+    @property
+    @abstractmethod
+    def default_loss(self) -> str:
+        """Name of the loss where the recipe gives none."""
+
+    @abstractmethod
+    def check(self, parts: Mapping[str, Sequence[Case]]) -> list[str]:
+        """Cautions about a split's parts; raises :class:`~medcnn.errors.DataError` where training is pointless."""
+
+    @abstractmethod
+    def encode(self, case: Case) -> dict[str, NDArray[Any]]:
+        """The target of a case as arrays of a fixed shape (missing labels included)."""
+
+    @abstractmethod
+    def facts(self, cases: Sequence[Case]) -> TrainingFacts:
+        """What the loss needs to know of the training part."""
+
+    @abstractmethod
+    def class_weights(self, wanted: str | Sequence[float] | None, facts: TrainingFacts) -> Tensor | None:
+        """The weights that the recipe's ``training.class_weights`` asks for; ``None`` for none."""
+
+    @abstractmethod
+    def stratum(self, case: Case) -> str | None:
+        """The label by which a split is stratified; ``None`` where it is missing."""
+
+    @abstractmethod
+    def build(self, network: nn.Module, loss: nn.Module, facts: TrainingFacts) -> TaskModel:
+        """The network with its loss and decoding."""
+
+    @abstractmethod
+    def score(self, rows: Sequence[Row]) -> dict[str, float]:
+        """Validation figures from the gathered rows, ``monitor`` among them; NaN where undefined."""
+
+    @abstractmethod
+    def write(self, folder: Path, cases: Sequence[str], predictions: Sequence[Prediction], part: str) -> Path:
+        """Predictions of one part on disk, in the order of the case ids; returns the file."""
+
+    @abstractmethod
+    def thresholds(self, folder: Path, cases: Mapping[str, Case], options: Mapping[str, Any]) -> dict[str, float]:
+        """Thresholds chosen on the predictions of the validation part in a folder; empty where there are none."""
+
+    @abstractmethod
+    def evaluate(self, folders: Sequence[Path], cases: Mapping[str, Case], options: EvaluationOptions) -> Evaluation:
+        """The evaluation of the predictions on disk, one folder a fold."""
+
+    @abstractmethod
+    def combine(self, predictions: Sequence[Prediction]) -> Prediction:
+        """One prediction of a case from those of several networks, such as the folds'."""
+
+    @abstractmethod
+    def decide(self, prediction: Prediction, thresholds: Mapping[str, float]) -> dict[str, Any]:
+        """A prediction as the columns of a table, with the decision at the thresholds."""

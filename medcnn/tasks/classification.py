@@ -1,0 +1,288 @@
+"""Classification: exclusive classes (binary, multinomial) or several labels a case (multilabel)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medcnn.data.batch import Batch
+from medcnn.errors import DataError, ModelError
+from medcnn.evaluation.classification import evaluate_classification
+from medcnn.evaluation.inputs import ClassificationTable
+from medcnn.evaluation.metrics import validation_scores
+from medcnn.evaluation.results import Evaluation
+from medcnn.evaluation.thresholds import choose_thresholds, values
+from medcnn.tasks.base import EvaluationOptions, Row, Task, TaskModel, TrainingFacts
+from medcnn.tasks.predictions import describe_cases, read_columns, stack, write_columns
+from medcnn.types import Case, ClassLabel, ClassPrediction, Dataset, LabelClass, LabelSchema, Prediction
+
+
+class ClassificationModel(TaskModel):
+    """A network whose outputs are logits of the classes.
+
+    Args:
+        network: ``(B, C, *spatial)`` to logits ``(B, classes)``.
+        loss: Takes logits, states and validity, each ``(B, classes)``.
+        exclusive: Exactly one class is present in each case.
+    """
+
+    def __init__(self, network: nn.Module, loss: nn.Module, *, exclusive: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.exclusive = exclusive
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss over the cases whose label is known; soft labels where mixup paired cases."""
+        states, valid = batch.targets["states"], batch.targets["valid"]
+        if "mix_index" in batch.targets:
+            partner = batch.targets["mix_index"]
+            weight = batch.targets["mix_weight"].unsqueeze(1)
+            states = states * weight + states[partner] * (1 - weight)
+            valid = valid & valid[partner]
+        return {"loss": self.loss(self.network(batch.image).float(), states, valid)}
+
+    def probabilities(self, image: Tensor) -> Tensor:
+        """``(B, classes)`` float32 in [0, 1]."""
+        logits = self.network(image).float()
+        return logits.softmax(1) if self.exclusive else logits.sigmoid()
+
+    def predict(self, image: Tensor) -> list[Prediction]:
+        """One row of probabilities a case."""
+        return [ClassPrediction(row) for row in self.probabilities(image).cpu().numpy()]
+
+    def rows(self, batch: Batch) -> list[Row]:
+        """Probabilities beside the states and their validity; padding is left out."""
+        probabilities = self.probabilities(batch.image).cpu().numpy()
+        states = batch.targets["states"].cpu().numpy()
+        valid = batch.targets["valid"].cpu().numpy()
+        return [
+            {"index": np.asarray(i), "probabilities": probabilities[k], "states": states[k], "valid": valid[k]}
+            for k, i in enumerate(batch.index.tolist())
+            if i >= 0
+        ]
+
+
+class ClassificationTask(Task):
+    """Learns the classes of a schema.
+
+    Args:
+        schema: The classes.
+    """
+
+    name: ClassVar[str] = "classification"
+    target: ClassVar[type[ClassLabel]] = ClassLabel
+    monitor: ClassVar[str] = "macro_f1"
+
+    def __init__(self, schema: LabelSchema) -> None:
+        self._schema = schema
+
+    @classmethod
+    def create(cls, dataset: Dataset, **options: Any) -> ClassificationTask:
+        """The task for a dataset with class labels.
+
+        Raises:
+            DataError: If the dataset has no class labels, or fewer than two exclusive classes.
+        """
+        schema = dataset.labels.get("class")
+        if schema is None:
+            raise DataError(
+                "the dataset has no class labels",
+                where=dataset.name,
+                todo="name the column or folder of the label in the adapter's options, or choose another task",
+            )
+        if not schema.multilabel and len(schema.classes) < 2:
+            raise DataError(
+                f"classification needs two classes, found {', '.join(schema.names) or 'none'}", where=dataset.name
+            )
+        return cls(schema)
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any]) -> ClassificationTask:
+        """The task from the plain values of a checkpoint."""
+        classes = tuple(LabelClass(**c) for c in state["classes"])
+        return cls(LabelSchema(classes, multilabel=state["multilabel"], positive=state["positive"]))
+
+    def state(self) -> dict[str, Any]:
+        """The schema as plain values."""
+        schema = self._schema
+        classes = [{"value": c.value, "name": c.name, "color": c.color, "code": c.code} for c in schema.classes]
+        return {"classes": classes, "multilabel": schema.multilabel, "positive": schema.positive}
+
+    @property
+    def schema(self) -> LabelSchema:
+        """The classes."""
+        return self._schema
+
+    @property
+    def outputs(self) -> int:
+        """One logit a class."""
+        return len(self._schema.classes)
+
+    @property
+    def default_loss(self) -> str:
+        """Cross-entropy, of the classes or of each class."""
+        return "binary_cross_entropy" if self._schema.multilabel else "cross_entropy"
+
+    def stratum(self, case: Case) -> str | None:
+        """The class; for several labels the set of those that are present."""
+        label = case.target(ClassLabel)
+        if label is None or label.missing:
+            return None
+        names = [n for n, s in zip(self._schema.names, label.states, strict=True) if s == 1]
+        return "+".join(names) if names else "none"
+
+    def check(self, parts: Mapping[str, Sequence[Case]]) -> list[str]:
+        """Cautions about the parts of a split; a training part with one class only is an error."""
+        counts = {part: self._states(cases)[0].sum(0) for part, cases in parts.items()}
+        training = counts["training"]
+        present = [n for n, c in zip(self._schema.names, training, strict=True) if c > 0]
+        if len(present) < (1 if self._schema.multilabel else 2):
+            raise DataError(
+                f"the training part has only {present[0] if present else 'no labelled'} cases: nothing can be learned",
+                where="training part",
+                todo="check the labels, the classes' mapping and the split",
+            )
+        notes = []
+        for part, count in counts.items():
+            absent = [n for n, c in zip(self._schema.names, count, strict=True) if c == 0]
+            if absent and parts[part]:
+                notes.append(f"the {part} part has no case of {', '.join(absent)}")
+        return notes
+
+    def encode(self, case: Case) -> dict[str, NDArray[Any]]:
+        """``states`` ``(C,)`` float32 and ``valid`` ``(C,)`` bool."""
+        label = case.target(ClassLabel)
+        states = label.states if label is not None else (None,) * self.outputs
+        valid = np.array([s is not None for s in states])
+        return {"states": np.array([s or 0 for s in states], np.float32), "valid": valid}
+
+    def _states(self, cases: Sequence[Case]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        encoded = [self.encode(case) for case in cases]
+        states = np.array([e["states"] for e in encoded], np.float64).reshape(-1, self.outputs)
+        return states, np.array([e["valid"] for e in encoded], bool).reshape(-1, self.outputs)
+
+    def facts(self, cases: Sequence[Case]) -> TrainingFacts:
+        """Cases by class, and for several labels also how many are labelled."""
+        states, valid = self._states(cases)
+        return TrainingFacts(class_counts=states.sum(0), class_labelled=valid.sum(0).astype(np.float64))
+
+    def class_weights(self, wanted: str | Sequence[float] | None, facts: TrainingFacts) -> Tensor | None:
+        """Weights of the classes: given, or balanced as n / (classes * n of the class).
+
+        For several labels: negatives over positives of each class, the weight of its positive cases.
+        """
+        if wanted is None:
+            return None
+        if not isinstance(wanted, str):
+            if len(wanted) != self.outputs:
+                raise DataError(
+                    f"{len(wanted)} weights for {self.outputs} classes",
+                    where="training.class_weights",
+                    todo=f"give one for each of {', '.join(self._schema.names)}",
+                )
+            return torch.tensor([float(w) for w in wanted])
+        counts = np.maximum(facts.class_counts, 1.0)
+        if self._schema.multilabel:
+            return torch.tensor((facts.class_labelled - facts.class_counts) / counts, dtype=torch.float32)
+        return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
+
+    def build(self, network: nn.Module, loss: nn.Module, facts: TrainingFacts) -> ClassificationModel:
+        """The network with its loss; refuses a loss that does not fit the kind of labels."""
+        exclusive = not self._schema.multilabel
+        fits = getattr(loss, "exclusive", None)
+        if fits is not None and fits != exclusive:
+            kind = "exclusive classes" if exclusive else "several labels a case"
+            raise ModelError(
+                f"this loss does not fit {kind}", where="training.loss", todo=f"use {self.default_loss} or focal"
+            )
+        return ClassificationModel(network, loss, exclusive=exclusive)
+
+    def score(self, rows: Sequence[Row]) -> dict[str, float]:
+        """Macro-F1 (at 0.5 for several labels), accuracy and log loss of the validation part."""
+        if not rows:
+            return {"macro_f1": float("nan"), "accuracy": float("nan"), "log_loss": float("nan")}
+        probabilities = np.array([r["probabilities"] for r in rows], np.float64)
+        states = np.array([r["states"] for r in rows], np.float64)
+        valid = np.array([r["valid"] for r in rows], bool)
+        return validation_scores(probabilities, states, valid, exclusive=not self._schema.multilabel)
+
+    def write(self, folder: Path, cases: Sequence[str], predictions: Sequence[Prediction], part: str) -> Path:
+        """``<part>.csv`` with the columns ``case`` and ``p_<class>``."""
+        rows = [p.probabilities for p in predictions if isinstance(p, ClassPrediction)]
+        return write_columns(folder / f"{part}.csv", cases, [f"p_{name}" for name in self._schema.names], rows)
+
+    def _table(self, folder: Path, part: str, cases: Mapping[str, Case], fold: int = 0) -> ClassificationTable:
+        """Predictions of one part beside the references of their cases."""
+        ids, columns, numbers = read_columns(folder / f"{part}.csv", cases)
+        expected = [f"p_{name}" for name in self._schema.names]
+        if columns != expected:
+            raise DataError(
+                f"the columns are {', '.join(columns)}",
+                where=str(folder / f"{part}.csv"),
+                todo=f"expected {', '.join(expected)}: predict again",
+            )
+        found = [cases[i] for i in ids]
+        states, valid = self._states(found)
+        return ClassificationTable(
+            cases=ids,
+            probabilities=numbers.astype(np.float32).reshape(-1, self.outputs),
+            states=np.where(valid, states, np.nan),
+            fold=np.full(len(ids), fold),
+            **describe_cases(found),
+        )
+
+    def thresholds(self, folder: Path, cases: Mapping[str, Case], options: Mapping[str, Any]) -> dict[str, float]:
+        """By class, chosen on the validation part as the recipe says; none where the most probable class decides."""
+        table = self._table(folder, "validation", cases)
+        rule = {k: options[k] for k in ("threshold", "threshold_value") if options.get(k) is not None}
+        return values(choose_thresholds(table if len(table) else None, self._schema, **rule))
+
+    def evaluate(self, folders: Sequence[Path], cases: Mapping[str, Case], options: EvaluationOptions) -> Evaluation:
+        """Counts and rank figures with intervals; see :func:`~medcnn.evaluation.classification.evaluate_classification`."""
+        table = stack([self._table(f, options.part, cases, k) for k, f in enumerate(folders)])
+        sources: Sequence[ClassificationTable] | Sequence[Mapping[str, float]] = options.thresholds
+        if not sources:
+            sources = [t for t in (self._table(f, "validation", cases) for f in folders) if len(t)]
+        return evaluate_classification(
+            table,
+            self._schema,
+            sources,
+            title=options.title,
+            part=options.part,
+            patients_known=options.patients_known,
+            gallery=options.gallery,
+            seed=options.seed,
+            **options.options,
+        )
+
+    def combine(self, predictions: Sequence[Prediction]) -> ClassPrediction:
+        """The mean of the probabilities."""
+        rows = [p.probabilities for p in predictions if isinstance(p, ClassPrediction)]
+        return ClassPrediction(np.mean(rows, axis=0, dtype=np.float64).astype(np.float32))
+
+    def decide(self, prediction: Prediction, thresholds: Mapping[str, float]) -> dict[str, Any]:
+        """The probabilities and the class: at its threshold where one is stored, else the most probable one.
+
+        For several labels: every class at or above its threshold (0.5 where none is stored), joined by ``|``.
+        """
+        assert isinstance(prediction, ClassPrediction)
+        names, p = self._schema.names, prediction.probabilities
+        columns: dict[str, Any] = {f"p_{name}": float(v) for name, v in zip(names, p, strict=True)}
+        if self._schema.multilabel:
+            columns["class"] = "|".join(n for n, v in zip(names, p, strict=True) if v >= thresholds.get(n, 0.5))
+            return columns
+        positive = self._schema.positive
+        if self._schema.binary and positive is not None and positive in thresholds:
+            index = self._schema.index(positive)
+            chosen = index if p[index] >= thresholds[positive] else 1 - index
+        else:
+            chosen = int(p.argmax())
+        columns["class"] = names[chosen]
+        return columns

@@ -1,0 +1,292 @@
+"""Training of one fold: from cached arrays to ``best.ckpt`` and ``last.ckpt``."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from numpy.typing import NDArray
+from torch.optim import Optimizer
+
+from medcnn import registry
+from medcnn.data.augment import Augmenter
+from medcnn.data.cache import Cache
+from medcnn.data.loaders import BatchLoader
+from medcnn.errors import RunError
+from medcnn.inference.hardware import Hardware, memory_format
+from medcnn.progress import Progress
+from medcnn.recipe.schema import Recipe, TrainingSection
+from medcnn.tasks.base import Task, TaskModel
+from medcnn.training.callbacks import LAST, AveragedWeights, Checkpoints, Display, EpochLog, load_checkpoint
+from medcnn.training.module import Optimization, TrainingModule
+
+
+@dataclass(frozen=True, slots=True)
+class FoldData:
+    """The cached cases of one fold.
+
+    Attributes:
+        cache: All cases.
+        training: ``(N,)`` rows of the cache for training.
+        validation: ``(M,)`` rows for validation; may be empty.
+        targets: Encoded targets of all cases, a row a row of the cache.
+        weights: ``(N,)`` chances of the training rows to be drawn; ``None``: each once an epoch.
+    """
+
+    cache: Cache
+    training: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    targets: Mapping[str, NDArray[Any]]
+    weights: NDArray[np.float64] | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FoldData:
+        # Averaging of weights copies the module; the arrays behind it must stay one.
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One training: what, on what, and where its files go.
+
+    Attributes:
+        task: The task.
+        model: Network with loss.
+        data: The cases.
+        folder: Receives checkpoints and the log.
+        description: Lets the checkpoint describe itself.
+        name: As the display calls it.
+        callbacks: More callbacks of the trainer.
+    """
+
+    task: Task
+    model: TaskModel
+    data: FoldData
+    folder: Path
+    description: Mapping[str, Any]
+    name: str = "training"
+    callbacks: Sequence[Callback] = field(default_factory=tuple)
+
+
+def optimization(section: TrainingSection) -> Optimization:
+    """Optimizer and schedule as a recipe names them."""
+
+    def make_optimizer(model: torch.nn.Module) -> Optimizer:
+        builder = registry.load("optimizers", section.optimizer.name)
+        made: Optimizer = builder(model, section.learning_rate, **section.optimizer.options)
+        return made
+
+    def make_schedule(optimizer: Optimizer, steps: int, epochs: int) -> Any:
+        builder = registry.load("schedules", section.schedule.name)
+        return builder(optimizer, steps_per_epoch=steps, epochs=epochs, **section.schedule.options)
+
+    return Optimization(make_optimizer, make_schedule, section.epochs, section.accumulate)
+
+
+def make_loaders(data: FoldData, recipe: Recipe, processes: int, rank: int) -> tuple[BatchLoader, BatchLoader | None]:
+    """The training and validation loaders of one process."""
+    training = BatchLoader(
+        data.cache,
+        data.training,
+        data.targets,
+        recipe.training.batch_size,
+        seed=recipe.seed,
+        shuffle=True,
+        rank=rank,
+        world_size=processes,
+        drop_last=len(data.training) >= recipe.training.batch_size * processes,
+        weights=data.weights,
+    )
+    if len(data.validation) == 0:
+        return training, None
+    validation = BatchLoader(
+        data.cache,
+        data.validation,
+        data.targets,
+        evaluation_batch(recipe),
+        seed=recipe.seed,
+        shuffle=False,
+        rank=rank,
+        world_size=processes,
+    )
+    return training, validation
+
+
+def evaluation_batch(recipe: Recipe) -> int:
+    """Cases a batch without gradients: four training batches fit in the same memory."""
+    return 4 * recipe.training.batch_size
+
+
+class _Module(TrainingModule):
+    """The module with its loaders: each process makes its own, knowing its rank only now."""
+
+    data: FoldData
+    recipe: Recipe
+
+    def train_dataloader(self) -> BatchLoader:
+        """This process's share of the training part."""
+        return make_loaders(self.data, self.recipe, self.trainer.world_size, self.trainer.global_rank)[0]
+
+    def val_dataloader(self) -> BatchLoader | list[Any]:
+        """This process's share of the validation part."""
+        loader = make_loaders(self.data, self.recipe, self.trainer.world_size, self.trainer.global_rank)[1]
+        return loader if loader is not None else []
+
+    def on_train_epoch_start(self) -> None:
+        """Every epoch has its own order."""
+        super().on_train_epoch_start()
+        loader = self.trainer.train_dataloader
+        assert isinstance(loader, BatchLoader)
+        loader.set_epoch(self.current_epoch)
+
+
+def make_trainer(recipe: Recipe, hardware: Hardware, *, folder: Path, callbacks: Sequence[Callback]) -> Trainer:
+    """The trainer for a recipe: devices, precision, strategy; silent, since the display is ours."""
+    section = recipe.training
+    processes = section.devices if isinstance(section.devices, int) else "auto"
+    several = section.devices != 1 or section.nodes > 1
+    under_launcher = TorchElasticEnvironment.detect()
+    strategy = ("ddp" if under_launcher else "ddp_spawn") if several or under_launcher else "auto"
+    if section.nodes > 1 and not under_launcher:
+        raise RunError(
+            f"training.nodes={section.nodes} needs a launcher",
+            where="training.nodes",
+            todo="start the same command on every node with torchrun",
+        )
+    return Trainer(
+        accelerator=hardware.device,
+        devices=processes,
+        num_nodes=section.nodes,
+        strategy=strategy,
+        precision=hardware.trainer_precision,
+        max_epochs=section.epochs,
+        accumulate_grad_batches=section.accumulate,
+        gradient_clip_val=section.clip_norm,
+        sync_batchnorm=section.sync_batchnorm,
+        deterministic="warn" if hardware.device == "cuda" else False,
+        benchmark=False,
+        logger=make_loggers(section, folder),
+        callbacks=list(callbacks),
+        enable_checkpointing=True,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        plugins=[LightningEnvironment()] if not under_launcher else None,
+    )
+
+
+def make_loggers(section: TrainingSection, folder: Path) -> Any:
+    """TensorBoard and MLflow where the recipe asks for them; the CSV log is a callback of its own."""
+    made: list[Any] = []
+    for name in section.loggers:
+        try:
+            if name == "tensorboard":
+                from lightning.pytorch.loggers import TensorBoardLogger
+
+                made.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+            else:
+                from lightning.pytorch.loggers import MLFlowLogger
+
+                made.append(MLFlowLogger(experiment_name="medcnn", save_dir=str(folder / "mlruns")))
+        except ModuleNotFoundError as error:
+            raise RunError(
+                f"the logger {name!r} needs a package that is not installed: {error.name or error}",
+                where="training.loggers",
+                todo=f"install the extra {name!r} of this package, or take it out of the recipe",
+            ) from error
+    return made or False
+
+
+def fold_callbacks(fold: Fold, section: TrainingSection, progress: Progress) -> list[Callback]:
+    """What a fold needs beside the trainer; the checkpoint comes last, when all states are settled."""
+    made: list[Callback] = [Display(progress, fold.name)]
+    if section.ema is not None:
+        made.append(AveragedWeights(section.ema))
+    if section.early_stopping is not None and len(fold.data.validation):
+        made.append(
+            EarlyStopping(
+                monitor=f"validation_{fold.task.monitor}",
+                mode=fold.task.mode,
+                patience=section.early_stopping.patience,
+                min_delta=section.early_stopping.min_delta,
+                check_finite=False,
+            )
+        )
+    return [*made, *fold.callbacks, EpochLog(fold.folder / "log.csv"), Checkpoints(fold.folder, fold.description)]
+
+
+def quiet_trainer() -> None:
+    """What the trainer says of itself does not reach the user."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning.*")
+    warnings.filterwarnings(
+        "ignore", message=r".*(does not have many workers|lr_scheduler\.step|isinstance\(treespec).*"
+    )
+
+
+def fit(fold: Fold, recipe: Recipe, hardware: Hardware, progress: Progress, *, resume: bool = False) -> Path:
+    """Train one fold to its end; returns the checkpoint to use, as ``training.select`` says.
+
+    Args:
+        fold: What to train.
+        recipe: The resolved recipe.
+        hardware: The device and precision chosen for it.
+        progress: Receives the display.
+        resume: Go on from ``last.ckpt`` where there is one.
+
+    Raises:
+        RunError: If a loss is not finite, a checkpoint cannot be written or belongs to another recipe.
+    """
+    quiet_trainer()
+    torch.set_num_threads(hardware.threads)
+    last = fold.folder / LAST
+    start = last if resume and last.is_file() else None
+    if start is not None:
+        require_same(load_checkpoint(start).get("medcnn", {}), fold.description, start)
+    dims = len(recipe.input.size)
+    model = fold.model.to(memory_format=memory_format(dims))
+    module = _Module(
+        fold.task,
+        model,
+        Augmenter(recipe.input.augment, recipe.input.symmetric_axes, seed=recipe.seed),
+        optimization(recipe.training),
+        seed=recipe.seed,
+        case_ids=[case.id for case in fold.data.cache.cases],
+    )
+    module.data, module.recipe = fold.data, recipe
+    trainer = make_trainer(
+        recipe, hardware, folder=fold.folder, callbacks=fold_callbacks(fold, recipe.training, progress)
+    )
+    trainer.fit(module, ckpt_path=start, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return selected(fold.folder, recipe.training)
+
+
+def selected(folder: Path, section: TrainingSection) -> Path:
+    """The checkpoint that a recipe selects: the best by validation, else the last one."""
+    best = folder / "best.ckpt"
+    return best if section.select == "best" and best.is_file() else folder / LAST
+
+
+def require_same(stored: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
+    """Refuse a checkpoint of another recipe, split or dataset."""
+    for key, what in (("recipe_digest", "recipe"), ("split_digest", "split"), ("data_digest", "dataset")):
+        if stored.get(key) != wanted.get(key):
+            raise RunError(
+                f"the checkpoint was made with another {what}",
+                where=str(path),
+                todo="train in a new folder, or run again with what the checkpoint was made with",
+            )
+

@@ -1,0 +1,210 @@
+"""Training of the folds, and their predictions on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medcnn import registry
+from medcnn.data.loaders import BatchLoader
+from medcnn.data.preprocess import Preprocessor
+from medcnn.files import digest, read_json, write_json
+from medcnn.inference.hardware import Hardware
+from medcnn.inference.model_file import FORMAT, export_model, load_model
+from medcnn.inference.predictor import predict_batches
+from medcnn.models.build import build_network
+from medcnn.models.weights import load_weights
+from medcnn.progress import Progress
+from medcnn.recipe.load import resolved
+from medcnn.recipe.schema import Recipe
+from medcnn.tasks.base import TaskModel
+from medcnn.training.fit import Fold, FoldData, evaluation_batch, fit
+from medcnn.workflow import processes
+from medcnn.workflow.folder import MODEL
+from medcnn.workflow.prepare import Prepared
+from medcnn.workflow.provenance import Clock, versions
+
+# Options of the model that medcnn itself uses; the network's builder does not see them.
+OWN_OPTIONS = ("weights", "strict_weights")
+
+
+def train_folds(
+    prepared: Prepared,
+    recipe: Recipe,
+    hardware: Hardware,
+    progress: Progress,
+    *,
+    resume: bool = False,
+    allow_code: Path | None = None,
+    callbacks: Sequence[Any] = (),
+) -> None:
+    """Train every fold that is not yet done; each leaves its checkpoints, predictions and model file."""
+    folders, numbers = prepared.run.folds, prepared.run.fold_numbers
+    targets = prepared.targets()
+    for number, folder in zip(numbers, folders, strict=True):
+        if resume and (folder / MODEL).is_file():
+            continue
+        clock = Clock()
+        name = "training" if len(folders) == 1 else f"training fold {number + 1} of {len(prepared.split.folds)}"
+        fold = make_fold(prepared, recipe, number, folder, targets, name, allow_code, callbacks)
+        checkpoint = fit(fold, recipe, hardware, progress, resume=resume)
+        if processes.is_main():
+            note_time(prepared, folder.name, clock)
+        finish_fold(prepared, recipe, hardware, number, folder, checkpoint, progress)
+
+
+def make_fold(
+    prepared: Prepared,
+    recipe: Recipe,
+    number: int,
+    folder: Path,
+    targets: Mapping[str, NDArray[Any]],
+    name: str,
+    allow_code: Path | None,
+    callbacks: Sequence[Any],
+) -> Fold:
+    """The network, its loss and its data for one fold."""
+    wanted = set(prepared.split.part(number, "training"))
+    cases = [case for case in prepared.dataset.cases if case.id in wanted]
+    facts = prepared.task.facts(cases)
+    weights = prepared.task.class_weights(recipe.training.class_weights, facts)
+    chosen = recipe.training.loss
+    loss_name = chosen.name if chosen else prepared.task.default_loss
+    options = {**(chosen.options if chosen else {}), **({"class_weights": weights} if weights is not None else {})}
+    loss = registry.load("losses", loss_name)(**options)
+    # The initial weights are a function of the seed and the fold alone.
+    torch.manual_seed(recipe.seed * 1000 + number)
+    network, spec = make_network(recipe, prepared.task.outputs, allow_code)
+    model = prepared.task.build(network, loss, facts)
+    strata = [prepared.task.stratum(case) for case in cases]
+    return Fold(
+        task=prepared.task,
+        model=model,
+        data=FoldData(
+            prepared.cache,
+            prepared.part_rows(number, "training"),
+            prepared.part_rows(number, "validation"),
+            targets,
+            balanced_chances(strata) if recipe.training.balanced_sampling else None,
+        ),
+        folder=folder,
+        description=describe_model(prepared, recipe, spec, model),
+        name=name,
+        callbacks=callbacks,
+    )
+
+
+def make_network(recipe: Recipe, outputs: int, allow_code: Path | None) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """The recipe's network, with weights from a file where it names one, and how to build it again."""
+    options = {k: v for k, v in recipe.model.options.items() if k not in OWN_OPTIONS}
+    spec = {
+        "name": recipe.model.name,
+        "options": options,
+        "spatial_dims": len(recipe.input.size),
+        "in_channels": recipe.input.channels,
+        "outputs": outputs,
+        "size": list(recipe.input.size),
+    }
+    network = build_network(
+        recipe.model.name,
+        options,
+        spatial_dims=len(recipe.input.size),
+        in_channels=recipe.input.channels,
+        outputs=outputs,
+        size=recipe.input.size,
+        allow_code=allow_code,
+    )
+    weights = recipe.model.options.get("weights")
+    if weights:
+        load_weights(network, Path(weights), strict=bool(recipe.model.options.get("strict_weights", True)))
+    return network, spec
+
+
+def balanced_chances(strata: Sequence[str | None]) -> NDArray[np.float64]:
+    """Chances by which every stratum is drawn equally often."""
+    names, index = np.unique([s or "" for s in strata], return_inverse=True)
+    counts = np.bincount(index, minlength=len(names))
+    chances = 1.0 / counts[index]
+    return np.asarray(chances / chances.sum(), np.float64)
+
+
+def describe_model(prepared: Prepared, recipe: Recipe, spec: Mapping[str, Any], model: TaskModel) -> dict[str, Any]:
+    """What a checkpoint says of itself: plain values only."""
+    digests = prepared.run.provenance["digests"]
+    text = resolved(recipe)
+    return {
+        "format": FORMAT,
+        "versions": versions(),
+        "recipe": text,
+        "recipe_digest": digest(text.encode()),
+        "split_digest": digests["split"],
+        "data_digest": digests["data"],
+        "dataset": prepared.dataset.name,
+        "task": {"name": recipe.task.name, "state": prepared.task.state()},
+        "network": dict(spec),
+        "parameters": sum(p.numel() for p in model.network.parameters()),
+        "preprocess": Preprocessor(recipe.input).state(),
+        "thresholds": {},
+    }
+
+
+def finish_fold(
+    prepared: Prepared,
+    recipe: Recipe,
+    hardware: Hardware,
+    number: int,
+    folder: Path,
+    checkpoint: Path,
+    progress: Progress,
+) -> None:
+    """Predict the validation and test parts, choose thresholds on validation, export the model."""
+    predict_parts(prepared, recipe, hardware, number, folder, checkpoint, progress)
+    if processes.is_main():
+        thresholds = prepared.task.thresholds(folder / "predictions", prepared.run.cases, recipe.evaluation)
+        export_model(checkpoint, folder / MODEL, thresholds)
+    processes.barrier()
+
+
+def predict_parts(
+    prepared: Prepared,
+    recipe: Recipe,
+    hardware: Hardware,
+    number: int,
+    folder: Path,
+    checkpoint: Path,
+    progress: Progress,
+) -> None:
+    """Write ``predictions/validation.csv`` and ``predictions/test.csv`` of one fold."""
+    loaded = load_model(checkpoint)
+    targets = prepared.targets()
+    for part in ("validation", "test"):
+        rows = prepared.part_rows(number, part)
+        progress.start(f"predicting the {part} part", len(rows), "images")
+        loader = BatchLoader(
+            prepared.cache,
+            rows,
+            targets,
+            evaluation_batch(recipe),
+            seed=recipe.seed,
+            shuffle=False,
+            rank=processes.rank(),
+            world_size=processes.count(),
+        )
+        found = processes.gather(predict_batches(loaded.model, loader, hardware, progress))
+        if processes.is_main():
+            cases = [prepared.cache.cases[int(row)].id for row in rows]
+            prepared.task.write(folder / "predictions", cases, [found[int(row)] for row in rows], part)
+    progress.finish()
+
+
+def note_time(prepared: Prepared, step: str, clock: Clock) -> None:
+    """Add the seconds of a step to the provenance."""
+    path = prepared.run.folder / "provenance.json"
+    provenance = read_json(path)
+    provenance["times"][step] = clock.read()
+    write_json(path, provenance)

@@ -1,0 +1,72 @@
+"""Prediction on images of any origin, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medcnn.errors import ModelError
+from medcnn.files import open_atomic
+from medcnn.inference.hardware import choose_hardware
+from medcnn.inference.inputs import find_inputs
+from medcnn.inference.model_file import Model, load_model
+from medcnn.inference.predictor import predict_cases
+from medcnn.progress import Progress
+from medcnn.workflow.evaluate import mean_thresholds
+from medcnn.workflow.folder import Run, open_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def load_models(source: Run | str | Path, allow_code: Path | None) -> list[Model]:
+    """The models of a run folder, or the one in a file.
+
+    Raises:
+        ModelError: If there is none, or it cannot be loaded.
+    """
+    if isinstance(source, Run) or Path(source).is_dir():
+        paths: Sequence[Path] = open_run(source).models
+        if not paths:
+            raise ModelError(
+                "the run has no trained model", where=str(source), todo="train it, or resume it with --resume"
+            )
+    else:
+        paths = [Path(source)]
+    return [load_model(path, allow_code=allow_code) for path in paths]
+
+
+def predict_paths(
+    source: Run | str | Path,
+    paths: Sequence[str | Path],
+    out: Path | None,
+    allow_code: Path | None,
+    progress: Progress,
+) -> pd.DataFrame:
+    """Predictions of files, folders and tables; what cannot be read has its reason in the column ``error``."""
+    import pandas as pd
+
+    models = load_models(source, allow_code)
+    volumes = models[0].description["network"]["spatial_dims"] == 3
+    cases, skipped = find_inputs(paths, volumes=volumes)
+    progress.start("predicting", len(cases), "images")
+    found, unreadable = predict_cases(models, cases, choose_hardware(), progress=progress)
+    progress.finish()
+    task, thresholds = models[0].task, mean_thresholds([m.thresholds for m in models])
+    reasons = {e.case: e.reason for e in unreadable}
+    rows: list[dict[str, Any]] = []
+    for case in cases:
+        columns = task.decide(found[case.id], thresholds) if case.id in found else {}
+        rows.append({"case": case.id, **columns, "error": reasons.get(case.id, "")})
+    table = pd.DataFrame(rows)
+    # The reasons stand last, also where the first case could not be read.
+    table = table[[c for c in table.columns if c != "error"] + ["error"]]
+    if unreadable:
+        progress.say(f"{len(unreadable)} of {len(cases)} images could not be read; see the column error")
+    if skipped:
+        progress.say(f"{len(skipped)} files were passed over: not images by their names")
+    if out is not None:
+        with open_atomic(out) as file:
+            table.to_csv(file, index=False, lineterminator="\n")
+    return table

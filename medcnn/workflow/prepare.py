@@ -1,0 +1,265 @@
+"""From a recipe to cases, cache, audit and a sealed split."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn import registry
+from medcnn.data.audit import Audit, audit, surplus, write_audit
+from medcnn.data.cache import Cache, build_cache, estimate
+from medcnn.data.cases_csv import write_cases
+from medcnn.data.dataset import load_dataset
+from medcnn.data.preprocess import Preprocessor
+from medcnn.data.split import Split, make_split, write_split
+from medcnn.errors import DataError
+from medcnn.files import digest, open_atomic, write_json, write_text
+from medcnn.inference.hardware import Hardware, available_cores
+from medcnn.progress import Progress
+from medcnn.recipe.load import resolved
+from medcnn.recipe.schema import Recipe
+from medcnn.tasks.base import Task
+from medcnn.types import PARTS, Case, Dataset, Exclusion
+from medcnn.workflow.folder import Run
+from medcnn.workflow.provenance import code_digest, data_digest, hardware_facts, versions
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What training starts from.
+
+    Attributes:
+        run: The run folder.
+        dataset: The cases in use.
+        task: The task for them.
+        cache: Their preprocessed images (and those of surplus copies, unused).
+        rows: Row of the cache by case id.
+        split: The sealed split.
+        findings: The audit.
+    """
+
+    run: Run
+    dataset: Dataset
+    task: Task
+    cache: Cache
+    rows: Mapping[str, int]
+    split: Split
+    findings: Audit
+
+    def part_rows(self, fold: int, part: str) -> NDArray[np.int64]:
+        """Rows of the cache of one part, in the order of the cases."""
+        wanted = set(self.split.part(fold, part))
+        return np.array([self.rows[c.id] for c in self.dataset.cases if c.id in wanted], np.int64)
+
+    def targets(self) -> dict[str, NDArray[Any]]:
+        """Encoded targets, a row a row of the cache."""
+        encoded = [self.task.encode(case) for case in self.cache.cases]
+        return {key: np.stack([e[key] for e in encoded]) for key in encoded[0]}
+
+
+def cache_folder(recipe: Recipe) -> Path:
+    """Where the preprocessed cache of a recipe lies."""
+    from medcnn.data.cache import default_cache_folder
+
+    return Path(recipe.data.cache).expanduser() if recipe.data.cache else default_cache_folder()
+
+
+def prepare(recipe: Recipe, folder: Path, hardware: Hardware, progress: Progress) -> Prepared:
+    """Find the cases, read each once, audit, split and seal; everything found is written to the run folder.
+
+    Raises:
+        DataError: If the dataset is unusable, or more of it than the recipe allows.
+    """
+    progress.start("reading the dataset", None)
+    found = load_dataset(recipe.data)
+    task_class: type[Task] = registry.load("tasks", recipe.task.name)
+    task = task_class.create(found, **recipe.task.options)
+    labelled, unlabelled = divide_labelled(found.cases, task)
+    preprocessor = Preprocessor(recipe.input)
+    disk, memory = estimate(labelled, recipe.input)
+    progress.say(
+        f"{len(labelled):,} cases; the preprocessed cache needs {disk / 2**20:,.0f} MB of disk, "
+        f"reading it {memory / 2**20:,.0f} MB of memory"
+    )
+    progress.start("preprocessing", len(labelled), "images")
+    cache = build_cache(labelled, preprocessor, cache_folder(recipe), workers=available_cores(), progress=progress)
+    check_unusable([*found.exclusions, *cache.exclusions], len(labelled), recipe)
+    copies = copies_to_drop(cache, recipe)
+    used = tuple(case for case in cache.cases if case.id not in {c.case for c in copies})
+    dataset = replace(found, cases=used, exclusions=(*found.exclusions, *unlabelled, *cache.exclusions, *copies))
+    progress.start("splitting", None)
+    split = split_cases(dataset, task, cache, recipe)
+    findings = audit(replace(found, cases=cache.cases), cache.facts, dataset.exclusions, split)
+    run = Run(folder)
+    write_prepared(run, recipe, dataset, cache, split, findings, hardware)
+    for line in (*plan(dataset, task, split, hardware), *findings.headline(), *cautions(dataset, task, split)):
+        progress.say(line)
+    progress.finish()
+    rows = {case.id: row for row, case in enumerate(cache.cases)}
+    return Prepared(run, dataset, task, cache, rows, split, findings)
+
+
+def reopen(run: Run, progress: Progress) -> Prepared:
+    """What :func:`prepare` left, for a later step; the cache is made again where it is gone."""
+    recipe, dataset, split = run.recipe, run.dataset, run.split
+    task_class: type[Task] = registry.load("tasks", recipe.task.name)
+    task = task_class.create(dataset, **recipe.task.options)
+    progress.start("opening the cache", len(dataset.cases), "images")
+    stored = run.provenance.get("cache", {})
+    cache = Cache.open(cache_folder(recipe) / stored["key"]) if stored.get("key") else None
+    if cache is None:
+        cache = build_cache(
+            dataset.cases,
+            Preprocessor(recipe.input),
+            cache_folder(recipe),
+            workers=available_cores(),
+            progress=progress,
+        )
+    rows = {case.id: row for row, case in enumerate(cache.cases)}
+    lost = [case.id for case in dataset.cases if case.id not in rows]
+    if lost:
+        raise DataError(
+            f"{len(lost)} cases of the run can no longer be read, the first is {lost[0]}",
+            where=str(run.folder / "cases.csv"),
+            todo="put the images back where cases.csv says they are",
+        )
+    progress.finish()
+    findings = audit(dataset, cache.facts, dataset.exclusions, split)
+    return Prepared(run, dataset, task, cache, rows, split, findings)
+
+
+def divide_labelled(cases: Sequence[Case], task: Task) -> tuple[list[Case], list[Exclusion]]:
+    """Cases with a label for the task, and those without any."""
+    labelled, without = [], []
+    for case in cases:
+        if task.stratum(case) is None:
+            without.append(Exclusion(case.id, "no label", case.images[0].paths[0]))
+        else:
+            labelled.append(case)
+    if not labelled:
+        raise DataError("no case has a label", todo="check the label column or folders, and how labels are mapped")
+    return labelled, without
+
+
+def check_unusable(exclusions: Sequence[Exclusion], usable: int, recipe: Recipe) -> None:
+    """Stop where the recipe says so: at the first unusable case, or above a share of them."""
+    bad = [e for e in exclusions if e.reason != "localizer"]
+    if not bad:
+        return
+    first = f"the first is {bad[0].path or bad[0].case}: {bad[0].reason}"
+    if recipe.data.on_error == "stop":
+        raise DataError(
+            f"{len(bad)} cases cannot be used; {first}",
+            where="data.on_error: stop",
+            todo="mend or remove them, or set data.on_error=report to go on without them",
+        )
+    share = len(bad) / max(len(bad) + usable, 1)
+    if share > recipe.data.max_unusable:
+        raise DataError(
+            f"{len(bad)} of {len(bad) + usable} cases ({share:.1%}) cannot be used; {first}",
+            where=f"data.max_unusable: {recipe.data.max_unusable}",
+            todo="mend them, or raise data.max_unusable if you know why they are unusable",
+        )
+
+
+def copies_to_drop(cache: Cache, recipe: Recipe) -> list[Exclusion]:
+    """Surplus copies of pixel-identical images with the same label."""
+    if not recipe.data.drop_duplicates:
+        return []
+    drop = surplus(cache.cases, cache.facts)
+    first: dict[str, str] = {}
+    reasons = {}
+    for fact in cache.facts:
+        kept = first.setdefault(fact.digest, fact.case)
+        reasons[fact.case] = f"identical to {kept}"
+    return [Exclusion(c.id, reasons[c.id], c.images[0].paths[0]) for c in cache.cases if c.id in drop]
+
+
+def split_cases(dataset: Dataset, task: Task, cache: Cache, recipe: Recipe) -> Split:
+    """The split of the recipe, checked by the task."""
+    section = recipe.data.split
+    pixels = {fact.case: fact.digest for fact in cache.facts}
+    seed = recipe.seed if section.seed is None else section.seed
+    split = make_split(dataset.cases, section, stratum=task.stratum, identical=pixels, seed=seed)
+    cautions(dataset, task, split)
+    return split
+
+
+def cautions(dataset: Dataset, task: Task, split: Split) -> list[str]:
+    """What the task has to say about the parts of each fold; raises where training would be pointless."""
+    by_id = {case.id: case for case in dataset.cases}
+    said: dict[str, None] = {}
+    for fold in range(len(split.folds)):
+        parts = {part: [by_id[i] for i in split.part(fold, part)] for part in PARTS}
+        said.update(dict.fromkeys(f"caution: {note}" for note in task.check(parts)))
+    return list(said)
+
+
+def plan(dataset: Dataset, task: Task, split: Split, hardware: Hardware) -> list[str]:
+    """What will be done, in lines for the user."""
+    patients = len({c.patient for c in dataset.cases if c.patient})
+    who = f"{patients:,} patients" if dataset.patients_known else "patients unknown"
+    lines = [f"dataset {dataset.name}: {len(dataset.cases):,} cases, {who}"]
+    if dataset.exclusions:
+        reasons = Counter(e.reason.split(" to ")[0].split(":")[0] for e in dataset.exclusions)
+        lines.append("not used: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common(5)))
+    folds = len(split.folds)
+    counts = {part: len(split.part(0, part)) for part in PARTS}
+    head = f"{folds} folds, the first: " if folds > 1 else "split: "
+    lines.append(head + ", ".join(f"{n:,} {part}" for part, n in counts.items()))
+    by_id = {case.id: case for case in dataset.cases}
+    balance = Counter(task.stratum(by_id[i]) for i in split.part(0, "training"))
+    lines.append("training part: " + ", ".join(f"{n:,} {name}" for name, n in sorted(balance.items(), key=str)))
+    lines.append(f"device: {hardware.name}, {hardware.precision} ({hardware.reason}), {hardware.threads} threads")
+    return lines
+
+
+def write_prepared(
+    run: Run,
+    recipe: Recipe,
+    dataset: Dataset,
+    cache: Cache,
+    split: Split,
+    findings: Audit,
+    hardware: Hardware,
+) -> None:
+    """Write what the later steps read; the recipe last, so that a folder with a recipe is whole."""
+    folder = run.folder
+    write_cases(folder / "cases.csv", dataset)
+    with open_atomic(folder / "exclusions.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["case", "path", "reason"])
+        writer.writerows([e.case, e.path, e.reason] for e in dataset.exclusions)
+    write_audit(folder, findings)
+    write_split(folder, split)
+    text = resolved(recipe)
+    write_json(
+        folder / "provenance.json",
+        {
+            "versions": versions(),
+            "hardware": hardware_facts(hardware),
+            "digests": {
+                "recipe": digest(text.encode()),
+                "data": data_digest(dataset.cases, cache.facts),
+                "split": digest((folder / "split.csv").read_bytes()),
+                "code": code_digest(),
+            },
+            "dataset": {
+                "name": dataset.name,
+                "cases": len(dataset.cases),
+                "patients_known": dataset.patients_known,
+                **{k: v for k, v in dataset.facts.items() if v is not None},
+            },
+            "cache": {"key": cache.key},
+            "seed": recipe.seed,
+            "times": {},
+        },
+    )
+    write_text(folder / "recipe.yaml", text)

@@ -71,9 +71,9 @@ class Preprocessor:
         array = self._channels(array)
         grid = Grid.of(array, image.affine, image.spacing)
         method = self._method(image)
-        if array.dtype == np.uint8 and method == "range" and grid.array.shape[1:] == self.size:
-            if self.section.orientation is None and self.section.spacing is None:
-                return np.ascontiguousarray(array), grid
+        as_stored = self.section.orientation is None and self.section.spacing is None
+        if as_stored and array.dtype == np.uint8 and method == "range" and array.shape[1:] == self.size:
+            return np.ascontiguousarray(array), grid
         grid = grid.with_array(self._intensity(_finite(array), image, method))
         if self.section.orientation is not None:
             grid = reorient(grid, self.section.orientation)
@@ -125,7 +125,9 @@ class Preprocessor:
             return values
         if method == "zscore":
             deviation = float(values.std(dtype=np.float64))
-            return ((values - np.float32(values.mean(dtype=np.float64))) / np.float32(deviation or 1.0)).astype(np.float32)
+            return ((values - np.float32(values.mean(dtype=np.float64))) / np.float32(deviation or 1.0)).astype(
+                np.float32
+            )
         if method == "range":
             kind = image.array.dtype
             low, high = (float(np.iinfo(kind).min), float(np.iinfo(kind).max)) if kind.kind in "ui" else (0.0, 1.0)

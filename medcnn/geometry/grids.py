@@ -72,7 +72,8 @@ def reorient(grid: Grid, codes: str) -> Grid:
         for source, target in enumerate(order):
             moved[target] = grid.spacing[source]
         spacing = tuple(moved)
-    return replace(grid, array=array, matrix=step @ grid.matrix, spacing=spacing, affine=grid.affine @ np.linalg.inv(step))
+    affine = grid.affine @ np.linalg.inv(step)
+    return replace(grid, array=array, matrix=step @ grid.matrix, spacing=spacing, affine=affine)
 
 
 def resample_to_spacing(grid: Grid, spacing: Sequence[float]) -> Grid:

@@ -40,6 +40,7 @@ def build_network(
     Raises:
         ModelError: If the options do not fit, or the network does not accept such an image or gives another shape.
     """
+    size = tuple(size)
     if len(size) != spatial_dims:
         raise ModelError(
             f"input.size has {len(size)} numbers and the network works in {spatial_dims} dimensions",

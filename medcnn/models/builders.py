@@ -14,11 +14,17 @@ The four supplied arguments are the same everywhere:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from medcnn.recipe.schema import Count, Positive
 
 if TYPE_CHECKING:
     from torch import nn
 
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Several = Annotated[tuple[Count, ...], Field(min_length=1)]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh"]
 Padding = Literal["same", "valid"]
 Pooling = Literal["max", "average", "none"]
@@ -30,16 +36,16 @@ def basic_cnn(
     in_channels: int,
     outputs: int,
     size: tuple[int, ...],
-    filters: tuple[int, ...] = (16, 32, 64),
-    kernel_size: int | tuple[int, ...] = 3,
-    stride: int | tuple[int, ...] = 1,
-    padding: Padding | int = "same",
+    filters: Several = (16, 32, 64),
+    kernel_size: Count | Several = 3,
+    stride: Count | Several = 1,
+    padding: Padding | Annotated[int, Field(ge=0)] = "same",
     pooling: Pooling = "max",
-    pool_size: int | tuple[int, ...] = 2,
+    pool_size: Count | Several = 2,
     batch_norm: bool = True,
     activation: Activation = "relu",
-    dense: tuple[int, ...] = (128,),
-    dropout: float = 0.0,
+    dense: tuple[Count, ...] = (128,),
+    dropout: Share = 0.0,
 ) -> nn.Module:
     """The plain convolutional network: Conv → BatchNorm → activation → Pool, repeated; flatten; dense layers.
 
@@ -49,7 +55,7 @@ def basic_cnn(
         outputs: Logits a case.
         size: Spatial size of the image.
         filters: Filters of each block; their number is the number of blocks.
-        kernel_size: Edge of the filters: one odd or even number for all blocks, or one a block.
+        kernel_size: Edge of the filters: one number for all blocks, or one a block.
         stride: Step of the convolution: one for all blocks, or one a block.
         padding: ``same`` gives ceil(size / stride), ``valid`` adds nothing, a number adds that many on each side.
         pooling: What follows each block: the maximum, the average, or nothing.
@@ -84,11 +90,11 @@ def small_resnet(
     in_channels: int,
     outputs: int,
     size: tuple[int, ...],
-    width: int = 24,
-    blocks: tuple[int, ...] = (1, 1, 1, 1),
-    strides: tuple[int, ...] = (1, 2, 2, 2),
+    width: Count = 24,
+    blocks: Several = (1, 1, 1, 1),
+    strides: tuple[Literal[1, 2], ...] = (1, 2, 2, 2),
     stem_stride: Literal[1, 2, 4] = 2,
-    dropout: float = 0.0,
+    dropout: Share = 0.0,
     zero_init: bool = False,
 ) -> nn.Module:
     """A small residual network for small images, quick in bf16 and channels-last on a CPU.
@@ -130,9 +136,9 @@ def densenet(
     outputs: int,
     size: tuple[int, ...],
     depth: Literal[121, 169, 201] = 121,
-    init_features: int = 64,
-    growth_rate: int = 32,
-    dropout: float = 0.0,
+    init_features: Count = 64,
+    growth_rate: Count = 32,
+    dropout: Share = 0.0,
 ) -> nn.Module:
     """MONAI's DenseNet (Huang et al. 2017), 2D and 3D.
 
@@ -170,12 +176,12 @@ def resnet(
     outputs: int,
     size: tuple[int, ...],
     depth: Literal[10, 18, 34, 50, 101, 152, 200] = 18,
-    conv1_t_size: int | tuple[int, ...] = 7,
-    conv1_t_stride: int | tuple[int, ...] = 1,
+    conv1_t_size: Count | Several = 7,
+    conv1_t_stride: Count | Several = 1,
     no_max_pool: bool = False,
     shortcut_type: Literal["A", "B"] = "B",
     bias_downsample: bool = True,
-    widen_factor: float = 1.0,
+    widen_factor: Positive = 1.0,
 ) -> nn.Module:
     """MONAI's ResNet (He et al. 2016; Hara et al. 2018 in 3D) with MONAI's options and defaults.
 
@@ -240,8 +246,8 @@ def seresnet(
     outputs: int,
     size: tuple[int, ...],
     depth: Literal[50, 101, 152] = 50,
-    reduction: int = 16,
-    dropout: float = 0.0,
+    reduction: Count = 16,
+    dropout: Share = 0.0,
 ) -> nn.Module:
     """MONAI's squeeze-and-excitation ResNet (Hu et al. 2018), 2D and 3D.
 
@@ -270,12 +276,12 @@ def vit(
     in_channels: int,
     outputs: int,
     size: tuple[int, ...],
-    patch_size: int | tuple[int, ...] = 16,
-    hidden_size: int = 768,
-    mlp_dim: int = 3072,
-    num_layers: int = 12,
-    num_heads: int = 12,
-    dropout: float = 0.0,
+    patch_size: Count | Several = 16,
+    hidden_size: Count = 768,
+    mlp_dim: Count = 3072,
+    num_layers: Count = 12,
+    num_heads: Count = 12,
+    dropout: Share = 0.0,
     pos_embed_type: Literal["none", "learnable", "sincos"] = "learnable",
     qkv_bias: bool = False,
 ) -> nn.Module:

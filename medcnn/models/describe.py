@@ -123,11 +123,11 @@ class _Ledger:
         self.alive.append(tensor)
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its own class untyped
     """Follows every tensor that comes from the image and writes a row when a layer ends."""
 
     def __init__(self, network: nn.Module, input_shape: tuple[int, ...]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.rows: list[LayerInfo] = []
         self._network = network
         self._names = {module: name for name, module in network.named_modules()}

@@ -114,14 +114,13 @@ def seresnet(
     return network
 
 
-class LogitsViT(ViT):  # type: ignore[misc]  # MONAI's classes are untyped
+class LogitsViT(ViT):
     """MONAI's classifying ViT without its hidden states and with logits that no tanh bounds."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(B, outputs)`` of images ``(B, C, *size)``."""
-        logits, _ = super().forward(x)
-        result: Tensor = logits
-        return result
+        logits: Tensor = super().forward(x)[0]  # type: ignore[no-untyped-call]  # MONAI leaves it untyped
+        return logits
 
 
 def vit(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medcnn.errors import ModelError
@@ -35,14 +34,33 @@ class BasicBlock(nn.Module):
         return result
 
 
+class AveragePool(nn.Module):
+    """Averages over windows, rounding sizes up as the strided convolution beside it does.
+
+    Windows at the edge average what is there; an axis shorter than the window is averaged whole, which torch's
+    own layer refuses in 3D.
+    """
+
+    def __init__(self, edge: int) -> None:
+        super().__init__()
+        self.edge = edge
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, ceil(size / edge))``."""
+        window = tuple(min(self.edge, n) for n in x.shape[2:])
+        pool = F.avg_pool3d if len(window) == 3 else F.avg_pool2d
+        return pool(x, window, ceil_mode=True, count_include_pad=False)
+
+    def extra_repr(self) -> str:
+        """What the printed network shows."""
+        return f"edge={self.edge}"
+
+
 def _shortcut(spatial_dims: int, channels: int, filters: int, stride: int) -> nn.Sequential:
     """Empty (the identity) where the block changes neither size nor number of filters."""
     path = nn.Sequential()
     if stride > 1:
-        # Rounded up, and averaged over what is there, as the strided convolution rounds odd sizes up.
-        options: dict[str, Any] = {"ceil_mode": True, "count_include_pad": False}
-        pool = nn.AvgPool3d(stride, **options) if spatial_dims == 3 else nn.AvgPool2d(stride, **options)
-        path.add_module("pool", pool)
+        path.add_module("pool", AveragePool(stride))
     if stride > 1 or channels != filters:
         path.add_module("conv", conv_layer(spatial_dims, channels, filters, 1))
         path.add_module("norm", batch_norm_layer(spatial_dims, filters))

@@ -150,7 +150,11 @@ def split_section(run: RunFiles, shown: Shown) -> Section | None:
     several = len(divisions) > 1
     columns = [f"Fold {d.name}" for d in divisions] if several else [n.capitalize() for n in names]
     shares = [d.parts.get("test", ()) for d in divisions] if several else [divisions[0].parts[n] for n in names]
-    blocks: list[Block] = [_sizes(divisions), *_labels(shares, columns, several), *_attributes(shares, columns, several)]
+    blocks: list[Block] = [
+        _sizes(divisions),
+        *_labels(shares, columns, several),
+        *_attributes(shares, columns, several),
+    ]
     lines = [_leak_line(divisions), *(shown.text(str(n)) for n in facts.get("notes", ()))]
     blocks.append(LinesBlock(lines, "What was checked and noted"))
     said = [f"by {facts['by']}" if facts.get("by") else "", f"seed {facts['seed']}" if "seed" in facts else ""]

@@ -8,7 +8,6 @@ from typing import Any
 
 from medcnn.report.document import (
     BarsBlock,
-
     CardsBlock,
     Cell,
     ChartsBlock,

@@ -197,7 +197,7 @@ def _figure_cell(figure: Figure, notes: Footnotes, shown: Shown, name_method: bo
 
 
 def _plain_cell(value: Any, column: str, about_age: bool, notes: Footnotes, shown: Shown) -> Cell:
-    if value is None or value != value:  # noqa: PLR0124 -- NaN is the only value that differs from itself
+    if value is None or value != value:
         return Cell(UNDEFINED, marks=notes.mark("not defined"), tip="not defined", numeric=True)
     if isinstance(value, (int, float)):
         text = pool_ages(f"{value:g}") if names_age(column) else number(value)

@@ -157,12 +157,14 @@ def check_overlap(run: Run, cases: Sequence[Case], pixels: Mapping[str, str], pr
     trained = {i for fold in run.fold_numbers for i in run.split.part(fold, "training")}
     own_pixels = {f.case: f.digest for f in prepared.cache.facts if f.case in trained}
     found = overlap([run.cases[i] for i in sorted(trained)], own_pixels, cases, pixels)
-    if found:
+    if found.certain:
         raise DataError(
-            f"{len(found)} cases of the other dataset were trained on (same patient, study or pixels), "
-            f"the first is {found[0]}",
+            f"{len(found.certain)} cases of the other dataset were trained on (same study or pixels), "
+            f"the first is {sorted(found.certain)[0]}",
             todo="leave them out: what a network was trained on says nothing about new cases",
         )
+    for note in found.notes():
+        progress.say(note)
 
 
 def recipe_data(recipe: Recipe, name: str | None, options: Mapping[str, Any], root: Path | None) -> DataSection:

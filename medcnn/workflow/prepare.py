@@ -95,11 +95,11 @@ def prepare(recipe: Recipe, folder: Path, hardware: Hardware, progress: Progress
     used = tuple(case for case in cache.cases if case.id not in {c.case for c in copies})
     dataset = replace(found, cases=used, exclusions=(*found.exclusions, *unlabelled, *cache.exclusions, *copies))
     progress.start("splitting", None)
-    split = split_cases(dataset, task, cache, recipe)
+    split = split_cases(dataset, task, cache, recipe, [c for c in cache.cases if c.id in {e.case for e in copies}])
     findings = audit(replace(found, cases=cache.cases), cache.facts, dataset.exclusions, split)
     run = Run(folder)
     write_prepared(run, recipe, dataset, cache, split, findings, hardware)
-    for line in (*plan(dataset, task, split, hardware), *findings.headline(), *cautions(dataset, task, split)):
+    for line in (*plan(dataset, task, split, hardware), *findings.headline(), *split.notes, *cautions(dataset, task, split)):
         progress.say(line)
     progress.finish()
     rows = {case.id: row for row, case in enumerate(cache.cases)}
@@ -113,7 +113,7 @@ def reopen(run: Run, progress: Progress) -> Prepared:
     task = task_class.create(dataset, **recipe.task.options)
     progress.start("opening the cache", len(dataset.cases), "images")
     stored = run.provenance.get("cache", {})
-    cache = Cache.open(cache_folder(recipe) / stored["key"]) if stored.get("key") else None
+    cache = Cache.open(cache_folder(recipe) / stored["key"], dataset.cases) if stored.get("key") else None
     if cache is None:
         cache = build_cache(
             dataset.cases,
@@ -182,12 +182,12 @@ def copies_to_drop(cache: Cache, recipe: Recipe) -> list[Exclusion]:
     return [Exclusion(c.id, reasons[c.id], c.images[0].paths[0]) for c in cache.cases if c.id in drop]
 
 
-def split_cases(dataset: Dataset, task: Task, cache: Cache, recipe: Recipe) -> Split:
-    """The split of the recipe, checked by the task."""
+def split_cases(dataset: Dataset, task: Task, cache: Cache, recipe: Recipe, dropped: Sequence[Case]) -> Split:
+    """The split of the recipe, checked by the task; dropped copies still join the groups they stood in."""
     section = recipe.data.split
     pixels = {fact.case: fact.digest for fact in cache.facts}
     seed = recipe.seed if section.seed is None else section.seed
-    split = make_split(dataset.cases, section, stratum=task.stratum, identical=pixels, seed=seed)
+    split = make_split(dataset.cases, section, stratum=task.stratum, identical=pixels, seed=seed, joined_by=dropped)
     cautions(dataset, task, split)
     return split
 

@@ -49,7 +49,9 @@ def read_nifti(ref: ImageRef) -> Image:
     try:
         stored = np.asanyarray(image.dataobj)
     except Exception as error:
-        raise ImageError(f"the image data are truncated or broken: {_reason(error)}", where=path, todo=_DAMAGED) from error
+        raise ImageError(
+            f"the image data are truncated or broken: {_reason(error)}", where=path, todo=_DAMAGED
+        ) from error
     array = _channels_first(_plain(stored, path), ref, path)
     affine, zooms, notes = _geometry(image.header, array.shape[1:], path)
     header: dict[str, Any] = {"format": "NIfTI", "bits": int(image.header["bitpix"])}

@@ -1,0 +1,32 @@
+"""What adapters share: schemas from names, class labels, and messages about labels outside a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medcnn.errors import DataError
+from medcnn.registry import suggest
+from medcnn.types import LabelClass, LabelSchema
+
+MISSING = ("", "-1", "-1.0", "nan", "NaN", "NA", "N/A", "n/a", "None", "null", "uncertain", "unknown", "?")
+
+
+def make_schema(names: Sequence[str], *, multilabel: bool = False, positive: str | None = None) -> LabelSchema:
+    """A schema of names in their order; of two exclusive classes the last is the positive one if none is named.
+
+    Raises:
+        DataError: If names repeat, or the positive class is none of them.
+    """
+    if len(set(names)) < len(names):
+        raise DataError(f"class names repeat: {', '.join(names)}")
+    if positive is not None and positive not in names:
+        raise DataError(f"the positive class {positive!r} is no class", todo=suggest(positive, names))
+    if positive is None and len(names) == 2 and not multilabel:
+        positive = names[1]
+    classes = tuple(LabelClass(value, name) for value, name in enumerate(names))
+    return LabelSchema(classes, multilabel=multilabel, positive=positive)
+
+
+def unknown_label(label: str, names: Sequence[str], where: str) -> DataError:
+    """The error for a label that no schema knows."""
+    return DataError(f"the label {label!r} is not in the schema", where=where, todo=suggest(label, names))

@@ -1,0 +1,123 @@
+"""A folder a class: the simplest layout there is."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from medcnn.data.adapters.common import make_schema
+from medcnn.data.images.sniff import has_image_suffix
+from medcnn.errors import DataError
+from medcnn.registry import suggest
+from medcnn.types import Case, ClassLabel, Dataset, Exclusion, ImageRef
+
+
+def image_folder(
+    root: Path,
+    *,
+    classes: Mapping[str, str | tuple[str, ...]] | tuple[str, ...] | None = None,
+    positive: str | None = None,
+    rest: str | None = None,
+    patient: str | None = None,
+    recursive: bool = True,
+) -> Dataset:
+    """Cases from folders named after their class.
+
+    Args:
+        root: Holds one folder a class.
+        classes: The folders to use, in order; or class names with the folder, or folders, of each; absent: all
+            folders, sorted by name.
+        positive: The class that a binary problem is about (class 1). With ``rest``, its folder.
+        rest: Name for all other folders together: makes the problem binary, 0 the rest and 1 ``positive``.
+        patient: Regular expression whose first group, in the file's path below its class folder, is the patient.
+        recursive: Look into folders below the class folders too.
+
+    Raises:
+        DataError: If folders are missing, or hold no image.
+    """
+    if not root.is_dir():
+        raise DataError("the folder of the dataset is not there", where=str(root), todo="set data.root=FOLDER")
+    folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+    by_class = _classes(folders, classes, positive, rest, root)
+    names = list(by_class)
+    schema = make_schema(names, positive=positive)
+    pattern = _pattern(patient)
+    cases: list[Case] = []
+    exclusions: list[Exclusion] = []
+    for number, name in enumerate(names):
+        found = 0
+        for folder in by_class[name]:
+            for path in _files(root / folder, recursive):
+                relative = path[len(str(root)) + 1 :].replace(os.sep, "/")
+                if not has_image_suffix(path) and "." in os.path.basename(path):
+                    exclusions.append(Exclusion(relative, "not an image by its name", path))
+                    continue
+                who = _patient(pattern, relative.partition("/")[2])
+                label = ClassLabel.of(number, len(names))
+                cases.append(Case(relative, (ImageRef((path,)),), (label,), patient=who))
+                found += 1
+        if not found:
+            raise DataError(f"there is no image of the class {name!r}", where=str(root / by_class[name][0]))
+    return Dataset(root.name, tuple(cases), {"class": schema}, tuple(exclusions), patients_known=pattern is not None)
+
+
+def _classes(
+    folders: list[str],
+    classes: Mapping[str, str | tuple[str, ...]] | tuple[str, ...] | None,
+    positive: str | None,
+    rest: str | None,
+    root: Path,
+) -> dict[str, tuple[str, ...]]:
+    if rest is not None:
+        if positive is None:
+            raise DataError("rest needs positive: the class that the problem is about", where="image_folder")
+        _require([positive], folders, root)
+        return {rest: tuple(f for f in folders if f != positive), positive: (positive,)}
+    if isinstance(classes, Mapping):
+        chosen = {name: (given,) if isinstance(given, str) else tuple(given) for name, given in classes.items()}
+    else:
+        chosen = {name: (name,) for name in (classes or folders)}
+        if classes is None and positive in chosen and len(chosen) == 2:
+            # The positive class is class 1, whatever its name.
+            chosen[positive] = chosen.pop(positive)
+    if len(chosen) < 2:
+        raise DataError(
+            f"found {len(chosen)} class folders, at least two are needed",
+            where=str(root),
+            todo="put the images of each class into a folder of its own, or use the adapter table",
+        )
+    _require([f for given in chosen.values() for f in given], folders, root)
+    return chosen
+
+
+def _require(wanted: list[str], folders: list[str], root: Path) -> None:
+    for name in wanted:
+        if name not in folders:
+            raise DataError(f"there is no class folder {name!r}", where=str(root), todo=suggest(name, folders))
+
+
+def _files(folder: Path, recursive: bool) -> list[str]:
+    found: list[str] = []
+    for place, below, names in os.walk(folder):
+        below[:] = sorted(b for b in below if not b.startswith(".")) if recursive else []
+        found += [os.path.join(place, n) for n in sorted(names) if not n.startswith(".") and n != "DICOMDIR"]
+    return found
+
+
+def _pattern(patient: str | None) -> re.Pattern[str] | None:
+    if patient is None:
+        return None
+    try:
+        pattern = re.compile(patient)
+    except re.error as error:
+        raise DataError(f"patient is not a regular expression: {error}", where=patient) from error
+    if pattern.groups < 1:
+        raise DataError("patient needs a group in parentheses that holds the id", where=patient)
+    return pattern
+
+
+def _patient(pattern: re.Pattern[str] | None, name: str) -> str | None:
+    match = pattern.search(name) if pattern is not None else None
+    return match.group(1) if match else None

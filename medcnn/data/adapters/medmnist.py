@@ -1,0 +1,47 @@
+"""The published .npz files of MedMNIST: images and labels of three parts in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from medcnn.data.adapters.common import make_schema
+from medcnn.errors import DataError
+from medcnn.types import Case, ClassLabel, Dataset, ImageRef, Part
+
+PARTS: tuple[tuple[str, Part], ...] = (("train", "training"), ("val", "validation"), ("test", "test"))
+
+
+def medmnist(root: Path, *, file: str, classes: tuple[str, ...], multilabel: bool = False) -> Dataset:
+    """Cases of one MedMNIST set, with the published parts.
+
+    Args:
+        root: Folder of the file.
+        file: Name of the ``.npz`` file.
+        classes: Names of the classes by their value.
+        multilabel: Each case has a state for every class.
+
+    Raises:
+        DataError: If the file is absent or is not one of MedMNIST.
+    """
+    path = root / file
+    if not path.is_file():
+        raise DataError("the file is not there", where=str(path), todo="download it, and set data.root=FOLDER")
+    cases: list[Case] = []
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            labels = {part: np.asarray(arrays[f"{part}_labels"]) for part, _ in PARTS}
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"not a file of MedMNIST: {error}", where=str(path)) from error
+    count = len(classes)
+    for key, part in PARTS:
+        for index, row in enumerate(labels[key].reshape(len(labels[key]), -1)):
+            if not multilabel and not 0 <= int(row[0]) < count:
+                raise DataError(
+                    f"the label {int(row[0])} is not in the schema of {count}", where=f"{path}: {key} {index}"
+                )
+            label = ClassLabel(tuple(int(v) for v in row)) if multilabel else ClassLabel.of(int(row[0]), count)
+            ref = ImageRef((str(path),), "npz", f"{key}_images", index)
+            cases.append(Case(f"{key}-{index:06d}", (ref,), (label,), part=part))
+    return Dataset(root.name, tuple(cases), {"class": make_schema(classes, multilabel=multilabel)})

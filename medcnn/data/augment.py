@@ -1,0 +1,220 @@
+"""Augmentation of whole batches on the training device.
+
+What happens to a case is a function of (seed, epoch, case) alone: it does not depend on the batch, the
+process or any generator's state. Only mixup takes partners from the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medcnn.data.batch import Batch
+from medcnn.data.randomness import hashes, uniforms
+from medcnn.recipe.schema import AugmentSection
+
+# Columns of the draws: each quantity has its own, so that adding one changes no other.
+APPLY, BRIGHTNESS, CONTRAST, GAMMA, NOISE, BLUR, ERASE, MIX = range(8)
+ERASE_AT, FLIP, ROTATE, ZOOM, SHIFT = 8, 12, 16, 20, 24
+DRAWS = 28
+
+
+@dataclass(frozen=True, slots=True)
+class AffineDraw:
+    """The geometric change of each case of a batch.
+
+    Attributes:
+        theta: ``(B, D, D+1)`` float32, output to input coordinates in [-1, 1], last spatial axis first,
+            as ``torch.nn.functional.affine_grid`` takes them.
+        identity: No case is changed.
+    """
+
+    theta: NDArray[np.float32]
+    identity: bool
+
+
+class Augmenter:
+    """Draws and applies the changes of :class:`~medcnn.recipe.schema.AugmentSection`.
+
+    Args:
+        section: How much of each; ``None`` leaves batches as they are.
+        symmetric_axes: Spatial axes along which mirror images are drawn.
+        seed: The recipe's seed.
+    """
+
+    def __init__(self, section: AugmentSection | None, symmetric_axes: Sequence[int], *, seed: int) -> None:
+        self.section = section
+        self.symmetric_axes = tuple(symmetric_axes)
+        self.seed = seed
+
+    def __call__(self, batch: Batch, *, epoch: int) -> Batch:
+        """The changed batch; the given one is left as it is."""
+        section = self.section
+        if section is None:
+            return batch
+        index = batch.index.cpu().numpy()
+        draws = uniforms(self.seed, epoch, index, DRAWS)
+        image = _transform(batch.image, self.draw(index, epoch, batch.image.ndim - 2))
+        active = torch.from_numpy(draws[:, APPLY] < section.probability).to(image.device)
+        image = self._intensities(image, draws, active)
+        if section.noise > 0:
+            image = image + self._noise(image, draws, index, epoch, active)
+        if section.erase > 0:
+            image = _erase(image, draws, section.erase, active)
+        targets = dict(batch.targets)
+        if section.mixup > 0 and len(index) > 1:
+            image = self._mix(image, targets, draws)
+        return Batch(image, targets, batch.index)
+
+    def draw(self, index: NDArray[np.int64], epoch: int, dims: int) -> AffineDraw:
+        """The geometric changes of cases ``(B,)`` in an epoch."""
+        section = self.section
+        theta = np.tile(np.eye(dims, dims + 1, dtype=np.float32), (len(index), 1, 1))
+        if section is None:
+            return AffineDraw(theta, True)
+        draws = uniforms(self.seed, epoch, index, DRAWS)
+        active = draws[:, APPLY] < section.probability
+        linear = np.tile(np.eye(dims, dtype=np.float32), (len(index), 1, 1))
+        geometric = section.rotate > 0 or section.zoom > 0 or section.shift > 0
+        if section.rotate > 0:
+            angles = np.deg2rad(section.rotate) * _signed(draws[:, ROTATE : ROTATE + (1 if dims == 2 else 3)])
+            linear = linear @ _rotations(np.where(active[:, None], angles, 0.0), dims)
+        if section.zoom > 0:
+            factor = np.exp(np.log1p(section.zoom) * _signed(draws[:, ZOOM]))
+            linear = linear / np.where(active, factor, 1.0).astype(np.float32)[:, None, None]
+        for axis in self.symmetric_axes:
+            mirrored = (draws[:, FLIP + axis] < 0.5) & active
+            # affine_grid counts the axes from the last one.
+            linear[:, :, dims - 1 - axis] *= np.where(mirrored, -1, 1).astype(np.float32)[:, None]
+        theta[:, :, :dims] = linear
+        if section.shift > 0:
+            moved = 2 * section.shift * _signed(draws[:, SHIFT : SHIFT + dims])
+            theta[:, :, dims] = np.where(active[:, None], moved, 0.0)
+        return AffineDraw(theta, not geometric and not self.symmetric_axes)
+
+    def _intensities(self, image: Tensor, draws: NDArray[np.float32], active: Tensor) -> Tensor:
+        section = self.section
+        assert section is not None
+
+        def column(values: NDArray[np.float32], neutral: float) -> Tensor:
+            drawn = torch.from_numpy(np.asarray(values, np.float32)).to(image.device)
+            return torch.where(active, drawn, neutral).view(-1, *[1] * (image.ndim - 1))
+
+        if section.gamma > 0:
+            power = np.exp(np.log1p(section.gamma) * _signed(draws[:, GAMMA]))
+            image = image.clamp(min=0) ** column(power, 1.0)
+        if section.contrast > 0 or section.brightness > 0:
+            gain = column(1 + section.contrast * _signed(draws[:, CONTRAST]), 1.0)
+            offset = column(section.brightness * _signed(draws[:, BRIGHTNESS]), 0.0)
+            # Around mid-grey, so that contrast alone does not change brightness.
+            image = image * gain + (offset + 0.5 * (1 - gain))
+        if section.blur > 0:
+            image = _blur(image, column(section.blur * draws[:, BLUR], 0.0).flatten())
+        return image
+
+    def _noise(
+        self, image: Tensor, draws: NDArray[np.float32], index: NDArray[np.int64], epoch: int, active: Tensor
+    ) -> Tensor:
+        section = self.section
+        assert section is not None
+        noise = torch.empty_like(image, memory_format=torch.contiguous_format)
+        seeds = hashes(self.seed ^ 0x5EED, epoch, index, 1)[:, 0] >> np.uint64(1)
+        generator = torch.Generator(image.device)
+        for k, seed in enumerate(seeds):
+            generator.manual_seed(int(seed))
+            noise[k].normal_(generator=generator)
+        strength = torch.from_numpy(section.noise * draws[:, NOISE]).to(image.device)
+        return noise * torch.where(active, strength, 0.0).view(-1, *[1] * (image.ndim - 1))
+
+    def _mix(self, image: Tensor, targets: dict[str, Tensor], draws: NDArray[np.float32]) -> Tensor:
+        """Mixup (Zhang et al. 2018) of each case with its neighbour in the batch."""
+        section = self.section
+        assert section is not None
+        partner = torch.roll(torch.arange(len(image)), 1).to(image.device)
+        weight = torch.from_numpy(_beta(draws[:, MIX], section.mixup)).to(image.device)
+        targets["mix_index"], targets["mix_weight"] = partner, weight
+        shaped = weight.view(-1, *[1] * (image.ndim - 1))
+        return image * shaped + image[partner] * (1 - shaped)
+
+
+def _signed(uniform: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(2 * uniform - 1, np.float32)
+
+
+def _beta(uniform: NDArray[np.float32], alpha: float) -> NDArray[np.float32]:
+    from scipy.special import betaincinv
+
+    weight = betaincinv(alpha, alpha, np.clip(uniform.astype(np.float64), 1e-6, 1 - 1e-6))
+    return np.asarray(np.maximum(weight, 1 - weight), np.float32)
+
+
+def _rotations(angles: NDArray[np.float64], dims: int) -> NDArray[np.float32]:
+    """``(B, D, D)`` from one angle in 2D, or one about each axis in 3D, in radians."""
+    cos, sin = np.cos(angles), np.sin(angles)
+    turn = np.tile(np.eye(dims), (len(angles), 1, 1))
+    for number, (a, b) in enumerate([(0, 1)] if dims == 2 else [(0, 1), (0, 2), (1, 2)]):
+        plane = np.tile(np.eye(dims), (len(angles), 1, 1))
+        plane[:, a, a] = plane[:, b, b] = cos[:, number]
+        plane[:, a, b], plane[:, b, a] = -sin[:, number], sin[:, number]
+        turn = turn @ plane
+    return np.asarray(turn, np.float32)
+
+
+def _transform(image: Tensor, draw: AffineDraw) -> Tensor:
+    if draw.identity:
+        return image
+    shape = image.shape[2:]
+    dims = len(shape)
+    theta = draw.theta.astype(np.float64)
+    # Coordinates run from -1 to 1 along each axis whatever its length; turning must happen in px.
+    lengths = np.array(shape[::-1], np.float64)
+    theta[:, :, :dims] *= lengths[None, None, :] / lengths[None, :, None]
+    grid = F.affine_grid(
+        torch.from_numpy(theta.astype(np.float32)).to(image.device), list(image.shape), align_corners=False
+    )
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _blur(image: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur with a width for each case, separable; a width of 0 leaves the case as it is."""
+    radius = max(1, math.ceil(3 * float(sigma.max())))
+    steps = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (steps[None] / sigma.clamp(min=1e-3)[:, None]) ** 2)
+    kernel = kernel / kernel.sum(1, keepdim=True)
+    cases, channels = image.shape[:2]
+    folded = image.reshape(1, cases * channels, *image.shape[2:])
+    weights = kernel.repeat_interleave(channels, 0)
+    dims = image.ndim - 2
+    convolve = F.conv2d if dims == 2 else F.conv3d
+    for axis in range(dims):
+        shape = [1] * dims
+        shape[axis] = len(steps)
+        padding = [0] * (2 * dims)
+        padding[2 * (dims - 1 - axis)] = padding[2 * (dims - 1 - axis) + 1] = radius
+        padded = F.pad(folded, padding, mode="replicate")
+        folded = convolve(padded, weights.view(cases * channels, 1, *shape), groups=cases * channels)
+    return folded.reshape(image.shape)
+
+
+def _erase(image: Tensor, draws: NDArray[np.float32], share: float, active: Tensor) -> Tensor:
+    """Replace a block of up to ``share`` of the volume by the case's mean (random erasing, Zhong et al. 2020)."""
+    dims = image.ndim - 2
+    inside = torch.ones(len(image), *[1] * (dims + 1), dtype=torch.bool, device=image.device)
+    side = (share * draws[:, ERASE]) ** (1 / dims)
+    for axis, length in enumerate(image.shape[2:]):
+        size = side * length
+        start = draws[:, ERASE_AT + axis] * (length - size)
+        place = np.arange(length)[None]
+        covered = (place >= start[:, None]) & (place < (start + size)[:, None])
+        shape = [len(image), *[1] * (dims + 1)]
+        shape[2 + axis] = length
+        inside = inside & torch.from_numpy(covered).to(image.device).view(shape)
+    mean = image.mean(dim=tuple(range(1, image.ndim)), keepdim=True)
+    return torch.where(inside & active.view(-1, *[1] * (dims + 1)), mean, image)

@@ -1,0 +1,207 @@
+"""The table of layers: receptive fields against gradients, parameters against torch's count."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from medcnn.errors import ModelError
+from medcnn.models import build_network
+from medcnn.models.describe import HEADINGS, LayerInfo, describe, total_parameters
+
+
+def build(name: str, options: dict, size: tuple[int, ...], channels: int = 1) -> nn.Module:
+    return build_network(name, options, spatial_dims=len(size), in_channels=channels, outputs=2, size=size)
+
+
+def make_linear(network: nn.Module) -> nn.Module:
+    """Positive weights, averages for maxima and no activations: every path carries a positive gradient."""
+    for name, module in list(network.named_modules()):
+        if isinstance(module, (nn.ReLU, nn.BatchNorm2d, nn.BatchNorm3d)):
+            replacement: nn.Module = nn.Identity()
+        elif isinstance(module, nn.MaxPool2d):
+            replacement = nn.AvgPool2d(module.kernel_size, module.stride, module.padding)
+        else:
+            continue
+        network.set_submodule(name, replacement)
+    for parameter in network.parameters():
+        nn.init.constant_(parameter, 0.1)
+    return network.double()
+
+
+def measured(part: nn.Module, size: tuple[int, ...]) -> tuple[int, ...]:
+    """Extent of the pixels whose gradient at the central position is not zero."""
+    image = torch.rand(1, 1, *size, dtype=torch.float64, requires_grad=True)
+    result = part(image)
+    centre = tuple(n // 2 for n in result.shape[2:])
+    result[(0, 0, *centre)].backward()
+    assert image.grad is not None
+    touched = image.grad[0, 0].nonzero()
+    return tuple((touched.max(0).values - touched.min(0).values + 1).tolist())
+
+
+def row(rows: list[LayerInfo], name: str) -> LayerInfo:
+    return next(r for r in rows if r.name == name)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    kernels=st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    stride=st.integers(1, 2),
+    padding=st.sampled_from(["same", "valid", 1]),
+    pooling=st.sampled_from(["max", "average", "none"]),
+    pool_size=st.integers(1, 3),
+)
+def test_receptive_field_of_basic_cnn_is_what_gradients_reach(
+    kernels: list[int], stride: int, padding: str | int, pooling: str, pool_size: int
+) -> None:
+    options = {
+        "filters": (1,) * len(kernels),
+        "kernel_size": tuple(kernels),
+        "stride": stride,
+        "padding": padding,
+        "pooling": pooling,
+        "pool_size": pool_size,
+        "dense": (),
+    }
+    size = (480, 480) if len(kernels) > 2 and stride * pool_size > 4 else (160, 160)
+    network = build("basic_cnn", options, size)
+    rows = [r for r in describe(network, (1, *size)) if r.name.startswith("features")]
+    assert rows[-1].receptive_field == measured(make_linear(network).features, size)
+
+
+@pytest.mark.parametrize("stem", [1, 2, 4])
+@pytest.mark.parametrize(("blocks", "strides"), [((1, 1), (1, 2)), ((2, 1), (2, 2)), ((1, 2, 1), (1, 2, 1))])
+def test_receptive_field_of_small_resnet_is_what_gradients_reach(
+    stem: int, blocks: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    size = (200, 200)
+    options = {"width": 1, "blocks": blocks, "strides": strides, "stem_stride": stem}
+    network = build("small_resnet", options, size)
+    rows = [r for r in describe(network, (1, *size)) if r.name.startswith("stages")]
+    assert rows[-1].receptive_field == measured(make_linear(nn.Sequential(network.stem, network.stages)), size)
+
+
+def test_receptive_field_in_3d_has_an_entry_an_axis() -> None:
+    network = nn.Sequential(
+        nn.Conv3d(1, 1, (3, 3, 1), stride=(2, 2, 1), padding=(1, 1, 0)), nn.Conv3d(1, 1, (3, 5, 3), dilation=(1, 2, 1))
+    )
+    last = describe(network, (1, 40, 60, 20))[-1]
+    assert last.receptive_field == (7, 19, 3)
+    assert last.stride == (2, 2, 1)
+    assert last.receptive_field == measured(make_linear(network), (40, 60, 20))
+
+
+def test_branches_count_by_their_union() -> None:
+    class Shifted(nn.Module):
+        """One branch looks to the left, the other to the right."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.left = nn.Sequential(nn.ConstantPad2d((2, 0, 2, 0), 0.0), nn.Conv2d(1, 1, 3))
+            self.right = nn.Sequential(nn.ConstantPad2d((0, 2, 0, 2), 0.0), nn.Conv2d(1, 1, 3))
+            self.end = nn.Conv2d(2, 1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.end(torch.cat([self.left(x), self.right(x)], 1))
+
+    network = Shifted()
+    assert describe(network, (1, 20, 20))[-1].receptive_field == (5, 5)
+    assert measured(make_linear(network), (20, 20)) == (5, 5)
+
+
+def test_pooling_with_padding_overlap_and_functional_calls_are_followed() -> None:
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = nn.functional.avg_pool2d(self.conv(x), 3, stride=2, padding=1)
+            return self.conv(nn.functional.relu(x))
+
+    rows = describe(Functional(), (1, 32, 32))
+    assert [(r.name, r.receptive_field, r.parameters) for r in rows] == [("conv", (3, 3), 10), ("conv", (9, 9), 0)]
+    assert measured(make_linear(Functional()), (32, 32)) == (9, 9)
+
+
+def test_pooling_over_all_and_flatten_see_the_whole_image() -> None:
+    network = build("basic_cnn", {"filters": (2,)}, (16, 16))
+    rows = describe(network, (1, 16, 16))
+    assert row(rows, "features.block1.pool").receptive_field == (4, 4)
+    assert row(rows, "head.flatten").receptive_field == "image"
+    assert row(rows, "head.flatten").stride is None
+    resnet = describe(build("small_resnet", {"width": 2}, (16, 16)), (1, 16, 16))
+    assert row(resnet, "pool").receptive_field == "image"
+
+
+def test_an_excitation_shows_the_image_to_every_position_and_keeps_the_stride() -> None:
+    rows = describe(build("seresnet", {}, (64, 64)), (1, 64, 64))
+    last = [r for r in rows if len(r.output_shape) == 3 and r.output_shape[1] > 1][-1]
+    assert last.receptive_field == "image"
+    assert last.stride == (32, 32)
+
+
+def test_what_has_no_rule_is_not_made_up() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Upsample(scale_factor=2), nn.Conv2d(1, 1, 3))
+    assert [r.receptive_field for r in describe(network, (1, 9, 9))] == [(3, 3), None, None]
+    assert describe(network, (1, 9, 9))[-1].cells()[4:6] == ("–", "–")
+
+
+def test_densenet121_has_its_published_receptive_field() -> None:
+    rows = describe(build("densenet", {}, (64, 64)), (1, 64, 64))
+    # 2071 once the layers before it are counted as in Araujo et al. 2019, table of networks.
+    assert row(rows, "features.norm5").receptive_field == (2071, 2071)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("basic_cnn", {}),
+        ("small_resnet", {}),
+        ("resnet", {"depth": 10}),
+        ("efficientnet", {}),
+        ("vit", {"hidden_size": 24, "mlp_dim": 48, "num_layers": 2, "num_heads": 4}),
+    ],
+)
+def test_parameters_and_work_are_all_counted(name: str, options: dict) -> None:
+    network = build(name, options, (32, 32), channels=2).train()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    rows = describe(network, (2, 32, 32))
+    assert sum(r.parameters for r in rows) == total_parameters(network)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros(1, 2, 32, 32))
+    assert 2 * sum(r.multiply_adds for r in rows) == counter.get_total_flops()
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+
+
+def test_network_is_left_as_it_was() -> None:
+    network = build("small_resnet", {"width": 2, "dropout": 0.5}, (16, 16))
+    network.stem.eval()
+    describe(network, (1, 16, 16))
+    assert network.training
+    assert not network.stem.training
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+
+
+def test_frozen_parameters_can_be_left_out() -> None:
+    network = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    network[0].requires_grad_(False)
+    assert total_parameters(network) == 14
+    assert total_parameters(network, trainable=True) == 6
+
+
+def test_an_image_that_does_not_fit_is_refused() -> None:
+    network = build("basic_cnn", {}, (16, 16))
+    with pytest.raises(ModelError, match="does not work on an image of 1 x 32 x 32"):
+        describe(network, (1, 32, 32))
+
+
+def test_cells_stand_under_the_headings() -> None:
+    info = LayerInfo("a", "Conv3d", (4, 8, 8, 2), 1234, (2, 2, 1), (7, 7, 3), 1000000)
+    assert info.cells() == ("a", "Conv3d", "4 x 8 x 8 x 2", "1,234", "2 x 2 x 1", "7 x 7 x 3", "1,000,000")
+    assert len(info.cells()) == len(HEADINGS)

@@ -31,8 +31,9 @@ class AffineDraw:
     """The geometric change of each case of a batch.
 
     Attributes:
-        theta: ``(B, D, D+1)`` float32, output to input coordinates in [-1, 1], last spatial axis first,
-            as ``torch.nn.functional.affine_grid`` takes them.
+        theta: ``(B, D, D+1)`` float32, output to input coordinates around the centre, last spatial axis first.
+            The linear part is in px along every axis; the last column is in half lengths of each axis, as
+            ``torch.nn.functional.affine_grid`` takes it.
         identity: No case is changed.
     """
 
@@ -109,14 +110,15 @@ class Augmenter:
 
         if section.gamma > 0:
             power = np.exp(np.log1p(section.gamma) * _signed(draws[:, GAMMA]))
-            image = image.clamp(min=0) ** column(power, 1.0)
+            changed = image.clamp(min=0) ** column(power, 1.0)
+            image = torch.where(active.view(-1, *[1] * (image.ndim - 1)), changed, image)
         if section.contrast > 0 or section.brightness > 0:
             gain = column(1 + section.contrast * _signed(draws[:, CONTRAST]), 1.0)
             offset = column(section.brightness * _signed(draws[:, BRIGHTNESS]), 0.0)
             # Around mid-grey, so that contrast alone does not change brightness.
             image = image * gain + (offset + 0.5 * (1 - gain))
         if section.blur > 0:
-            image = _blur(image, column(section.blur * draws[:, BLUR], 0.0).flatten())
+            image = _blur(image, column(section.blur * draws[:, BLUR], 0.0).flatten(), section.blur)
         return image
 
     def _noise(
@@ -179,12 +181,16 @@ def _transform(image: Tensor, draw: AffineDraw) -> Tensor:
     grid = F.affine_grid(
         torch.from_numpy(theta.astype(np.float32)).to(image.device), list(image.shape), align_corners=False
     )
-    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    moved = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    # Sampling on the grid itself rounds: what is not moved stays as it is, to the bit.
+    still = (draw.theta == np.eye(dims, dims + 1, dtype=np.float32)).all((1, 2))
+    return torch.where(torch.from_numpy(still).to(image.device).view(-1, *[1] * (dims + 1)), image, moved)
 
 
-def _blur(image: Tensor, sigma: Tensor) -> Tensor:
+def _blur(image: Tensor, sigma: Tensor, largest: float) -> Tensor:
     """Gaussian blur with a width for each case, separable; a width of 0 leaves the case as it is."""
-    radius = max(1, math.ceil(3 * float(sigma.max())))
+    # From the largest width possible, not from those drawn: a case must not depend on its batch.
+    radius = max(1, math.ceil(3 * largest))
     steps = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (steps[None] / sigma.clamp(min=1e-3)[:, None]) ** 2)
     kernel = kernel / kernel.sum(1, keepdim=True)

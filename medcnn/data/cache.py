@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -114,13 +114,15 @@ class Cache:
         try:
             index = json.loads((path / "index.json").read_text(encoding="utf-8"))
             size = (path / "images.bin").stat().st_size
-        except (OSError, ValueError):
+            if index["format"] != FORMAT:
+                return None
+            facts = [ImageFacts(**_tuples(entry)) for entry in index["facts"]]
+            row_bytes = int(np.prod(index["shape"])) * np.dtype(index["dtype"]).itemsize
+            if size != row_bytes * len(facts):
+                return None
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         by_id = {case.id: case for case in cases}
-        facts = [ImageFacts(**_tuples(entry)) for entry in index["facts"]]
-        row_bytes = int(np.prod(index["shape"])) * np.dtype(index["dtype"]).itemsize
-        if index["format"] != FORMAT or size != row_bytes * len(facts):
-            return None
         return cls(
             path,
             tuple(by_id.get(f.case) or Case(f.case, ()) for f in facts),
@@ -182,8 +184,8 @@ def build_cache(
         try:
             os.rename(temporary, folder / key)
         except OSError:
-            # Another process finished the same cache first: its bytes are the same.
-            if not (folder / key / "index.json").is_file():
+            # Another process finished the same cache first: its bytes are the same. A damaged one is replaced.
+            if Cache.open(folder / key, cases) is None:
                 shutil.rmtree(folder / key, ignore_errors=True)
                 os.rename(temporary, folder / key)
     except OSError as error:
@@ -260,14 +262,20 @@ def _rows(cases: Sequence[Case], preprocessor: Preprocessor, workers: int) -> It
         return
     # Forking is cheap and safe before any thread of torch computes; elsewhere processes start afresh.
     method = "fork" if hasattr(os, "fork") else "spawn"
-    with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
-        waiting: list[Future[list[Row]]] = []
-        for chunk in chunks:
-            waiting.append(pool.submit(_read_chunk, chunk, preprocessor))
-            if len(waiting) > 2 * workers:
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
+            waiting: list[Future[list[Row]]] = []
+            for chunk in chunks:
+                waiting.append(pool.submit(_read_chunk, chunk, preprocessor))
+                if len(waiting) > 2 * workers:
+                    yield waiting.pop(0).result()
+            while waiting:
                 yield waiting.pop(0).result()
-        while waiting:
-            yield waiting.pop(0).result()
+    except BrokenExecutor as error:
+        raise RunError(
+            "a process that reads images was ended from outside, most often for want of memory",
+            todo="use fewer worker processes",
+        ) from error
 
 
 def _read_chunk(cases: Sequence[Case], preprocessor: Preprocessor) -> list[Row]:
@@ -280,7 +288,7 @@ def read_row(case: Case, preprocessor: Preprocessor) -> Row:
 
     from medcnn.data.images import read_case
 
-    path = case.images[0].paths[0]
+    path = next((p for ref in case.images for p in ref.paths), "")
     try:
         image = read_case(case)
         array = np.ascontiguousarray(image.array)

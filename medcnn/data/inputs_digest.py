@@ -30,9 +30,10 @@ class InputDigests:
 
     def __enter__(self) -> InputDigests:
         try:
-            self._memo = json.loads(self._path.read_text(encoding="utf-8"))
+            memo = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            self._memo = {}
+            memo = {}
+        self._memo = memo if isinstance(memo, dict) else {}
         return self
 
     def __exit__(
@@ -45,12 +46,14 @@ class InputDigests:
         """Digest of a file's bytes; raises ``OSError`` where it cannot be read."""
         place = os.path.abspath(path)
         status = os.stat(place)
+        # The time of the last change of the inode too: copying tools set back the time of modification.
+        stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         known = self._memo.get(place)
-        if known is not None and known[0] == status.st_size and known[1] == status.st_mtime_ns:
-            return str(known[2])
+        if known is not None and known[:-1] == stamp:
+            return str(known[-1])
         with open(place, "rb") as file:
             found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        self._memo[place] = [status.st_size, status.st_mtime_ns, found]
+        self._memo[place] = [*stamp, found]
         self._grown = True
         return found
 
@@ -63,7 +66,7 @@ class InputDigests:
             parts = [case.id]
             for ref in case.images:
                 parts += [ref.reader, str(ref.key), str(ref.index)]
-                for path in ref.paths:
+                for path in _with_pairs(ref.paths):
                     try:
                         if path not in seen:
                             seen[path] = self.of(path)
@@ -73,3 +76,15 @@ class InputDigests:
                         parts.append("unreadable")
             total.update(("\t".join(parts) + "\n").encode())
         return total.hexdigest(), unreadable
+
+
+def _with_pairs(paths: Sequence[str]) -> list[str]:
+    """The files, and the other half of each that is one of a pair (``.hdr`` and ``.img``)."""
+    found: list[str] = []
+    for path in paths:
+        found.append(path)
+        stem, suffix = os.path.splitext(path.removesuffix(".gz"))
+        other = {".hdr": ".img", ".img": ".hdr"}.get(suffix.lower())
+        if other is not None:
+            found += [p for p in (stem + other, f"{stem}{other}.gz") if os.path.exists(p)]
+    return found

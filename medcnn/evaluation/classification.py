@@ -21,7 +21,7 @@ from medcnn.evaluation.inputs import ClassificationTable
 from medcnn.evaluation.patients import PatientRule, PatientTable, by_patient
 from medcnn.evaluation.remarks import check_settings, notes, patient_remarks, warnings
 from medcnn.evaluation.results import Evaluation, Panel, TablePanel
-from medcnn.evaluation.subgroups import find_subgroups
+from medcnn.evaluation.subgroups import Subgroup, find_subgroups
 from medcnn.evaluation.thresholds import Choice, Rule, check_rule, choose_thresholds, thresholded, values
 from medcnn.evaluation.unit import Settings, Unit
 from medcnn.types import LabelSchema
@@ -103,9 +103,7 @@ def evaluate_classification(
     main = shown[0]
     groups, group_notes = find_subgroups(main.table.attributes, subgroups)
     drawn = [*_tables(shown, choices, patients), missing_panel(table, schema)]
-    drawn += _curve_panels(main, patients.choices if main.unit == "patient" else choices)
-    drawn += tables.subgroup_panels(main, groups)
-    drawn += [tables.folds_table(main)] if folds > 1 else []
+    drawn += _pictures(main, patients.choices if main.unit == "patient" else choices, groups)
     # The pixels belong to images, also where patients stand first.
     drawn += galleries(images, gallery, seed)
     figures = [f for unit in shown for f in unit.figures()]
@@ -245,10 +243,15 @@ def _unit_panels(unit: Unit, choices: Sequence[Sequence[Choice]]) -> list[Panel 
     ]
 
 
-def _curve_panels(unit: Unit, choices: Sequence[Sequence[Choice]]) -> list[Panel | None]:
-    if not unit.table.ranked:
-        return []
-    return [*rank_curves(unit, choices), *reliability_panels(unit), score_panel(unit)]
+def _pictures(unit: Unit, choices: Sequence[Sequence[Choice]], groups: Sequence[Subgroup]) -> list[Panel | None]:
+    """Curves with the tables that belong to them, subgroups, and folds."""
+    out: list[Panel | None] = []
+    if unit.table.ranked:
+        diagram = reliability_panels(unit)
+        # Drawings first, so that they stand side by side.
+        out += [*rank_curves(unit, choices), *diagram[:1], score_panel(unit), *diagram[1:]]
+    out += tables.subgroup_panels(unit, groups)
+    return [*out, tables.folds_table(unit)] if unit.columns.folds > 1 else out
 
 
 def missing_panel(table: ClassificationTable, schema: LabelSchema) -> TablePanel | None:

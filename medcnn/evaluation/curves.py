@@ -109,8 +109,10 @@ def reliability_panels(unit: Unit) -> list[Panel]:
         low, high = ([e[0] for e in ends], [e[1] for e in ends])
         series.append(Series(name, _plain(curve.predicted), _plain(curve.observed), _plain(low), _plain(high)))
         rows += [
-            [name, float(q), float(o), int(k), int(n)]
-            for q, o, k, n in zip(curve.predicted, curve.observed, curve.positives, curve.count, strict=True)
+            [f"bin {i + 1}", float(q), float(o), int(k), int(n)]
+            for i, (q, o, k, n) in enumerate(
+                zip(curve.predicted, curve.observed, curve.positives, curve.count, strict=True)
+            )
         ]
         b = brier_parts(p, y, bins=settings.bins, binning=settings.binning)
         parts.append([name, b.score, b.reliability, b.resolution, b.uncertainty, b.within, len(p)])
@@ -133,8 +135,9 @@ def reliability_panels(unit: Unit) -> list[Panel]:
     text = "Brier score = reliability (best 0) - resolution (best high) + uncertainty + what binning loses."
     panels.append(TablePanel("brier", "The Brier score taken apart", header, parts, text, "curves"))
     if len(series) == 1:
-        header = ["Event", "Predicted", "Observed", "Positive", "Cases"]
-        panels.append(TablePanel("reliability-bins", "Bins of the reliability diagram", header, rows, "", "curves"))
+        about = f"Event: {series[0].name}."
+        header = ["Bin", "Predicted", "Observed", "Positive", "Cases"]
+        panels.append(TablePanel("reliability-bins", "Bins of the reliability diagram", header, rows, about, "curves"))
     return panels
 
 

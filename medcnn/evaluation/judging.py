@@ -70,10 +70,8 @@ class Judge:
             ends = (float(f1_from_overlap(ends[0])), float(f1_from_overlap(ends[1])))
         method = "Wilson" + (" of tp/(tp+fp+fn), carried over to F1" if share.overlap else "")
         if found.clusters < found.n:
-            effect = f"design effect {found.design_effect:.2g}, {found.clusters:,} {self.resampler.noun}"
-            method += f", effective n {found.effective:,.4g} of {found.n:,.0f} ({effect})"
-        else:
-            method += f", n {found.n:,.0f}"
+            # Rounded, and without the n that stands beside the figure: so a table's figures share a footnote.
+            method += f", on the effective n (design effect {found.design_effect:.2g})"
         return Judged(self.named(*ends, method))
 
     def resampled(self, samples: Array, fallback: Judged | None = None, *, shift_to: float | None = None) -> Judged:
@@ -152,7 +150,6 @@ class Judge:
         found = [intervals.auroc_variance(s, y, c) for s, y, c in parts]
         if not found:
             return Judged()
-        clusters = len(np.unique(np.concatenate([c for _, _, c in parts])))
         if self.ranged:
             return self.range(samples)
         value = float(np.mean([a.value for a in found]))
@@ -166,7 +163,7 @@ class Judge:
             return Judged(self.named(*ends, method))
         ends = intervals.logit_interval(value, variance, self.level)
         name = "DeLong" if self.resampler.single else "Obuchowski (clustered DeLong)"
-        method = f"{name} on the logit scale, {clusters:,} {self.resampler.noun}{folds}"
+        method = f"{name} on the logit scale{folds}"
         return Judged(self.named(*ends, method))
 
     def average_precision(self, value: float, clusters: int) -> Judged:

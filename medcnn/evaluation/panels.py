@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,17 @@ def headline_keys(unit: Unit) -> list[Key]:
     return [k for k in keys if k in unit.point]
 
 
-def cells(unit: Unit, keys: Sequence[Key | None]) -> list[Figure | None]:
-    """Figures by key; ``None`` where the unit has no such figure."""
-    return [unit.figure(*k) if k is not None and k in unit.point else None for k in keys]
+# Heads of columns, where the full name makes a table too wide.
+_SHORT = {"npv": "NPV", "average_precision": "Avg. precision"}
+
+
+def cells(unit: Unit, keys: Sequence[Key]) -> list[Figure | str]:
+    """Figures by key; an empty text where the unit has no such figure, which is not the same as undefined."""
+    return [unit.figure(*k) if k in unit.point else "" for k in keys]
+
+
+def _heads(names: Sequence[str]) -> list[str]:
+    return [_SHORT.get(n, LABELS[n]) for n in names]
 
 
 def _suffix(unit: Unit) -> tuple[str, str]:
@@ -67,8 +76,8 @@ def class_table(unit: Unit) -> TablePanel:
     tag, words = _suffix(unit)
     caption = "Each class against the rest. Accuracy stands beside that of calling no case positive."
     if unit.schema.binary:
-        caption = f"{names[0]} is the positive class; the other row looks from the other side."
-    header = ["Class", "Positive", "Known", *(LABELS[k] for k in columns)]
+        caption = f"The positive class is {names[0]}; the other row looks from the other side."
+    header = ["Class", "Positive", "Known", *_heads(columns)]
     return TablePanel(f"classes{tag}", f"Figures by class{words}", header, rows, caption)
 
 
@@ -78,14 +87,12 @@ def averages_table(unit: Unit) -> TablePanel:
     columns = [k for k in _AVERAGED if any(p[0] == k and p[2] is not None for p in unit.point)]
     rows = [[kind, *cells(unit, [(k, None, kind) for k in columns])] for kind in kinds]
     tag, words = _suffix(unit)
-    caption = "macro: mean over the classes with a reference; weighted: by the number of positive cases."
+    caption = "Macro: mean over the classes with a reference; weighted: by the number of positive cases."
     if unit.schema.multilabel:
         caption += " micro: from the counts of all classes together."
     else:
         caption += " Micro-averaged figures of exclusive classes are equal to accuracy, which stands below."
-    return TablePanel(
-        f"averages{tag}", f"Averages over classes{words}", ["Average", *(LABELS[k] for k in columns)], rows, caption
-    )
+    return TablePanel(f"averages{tag}", f"Averages over classes{words}", ["Average", *_heads(columns)], rows, caption)
 
 
 def overall_table(unit: Unit) -> TablePanel:
@@ -94,14 +101,17 @@ def overall_table(unit: Unit) -> TablePanel:
     if unit.schema.binary:
         positive = unit.schema.names[positive_index(unit.schema)]
         keys += [k for k in unit.point if k in (("brier", positive, None), ("ece", positive, None))]
-    order, rows = list(LABELS), []
+    order = list(LABELS)
+    rows: list[list[Any]] = []
     for key in sorted(keys, key=lambda k: order.index(k[0])):
         figure = unit.figure(*key)
-        rows.append([figure.label, figure, figure.baseline, figure.baseline_label or None])
+        # The baseline has a column of its own here.
+        base: Any = "" if figure.baseline is None else figure.baseline
+        rows.append([figure.label, replace(figure, baseline=None, baseline_label=""), base, figure.baseline_label])
     tag, words = _suffix(unit)
     caption = "The baseline is what a rule without any image would reach on these cases."
     return TablePanel(
-        f"overall{tag}", f"Figures over all classes{words}", ["Figure", "Value", "Baseline", "Which"], rows, caption
+        f"overall{tag}", f"Figures over all classes{words}", ["Figure", "Value", "Baseline", "Which one"], rows, caption
     )
 
 
@@ -130,44 +140,45 @@ def thresholds_table(choices: Sequence[Sequence[Choice]], unit: Unit) -> TablePa
         choices: By fold.
         unit: Whose decisions they made.
     """
-    several = len(choices) > 1
+    several, aimed = len(choices) > 1, any(c.aimed is not None for chosen in choices for c in chosen)
     rows: list[list[Any]] = []
     for fold, chosen in enumerate(choices):
         for c in chosen:
-            here = unit.table.fold == fold
-            place = unit.schema.index(c.name)
-            tp, fp, fn, tn = (float(unit.columns.column(k)[here, place].sum()) for k in ("tp", "fp", "fn", "tn"))
-            row: list[Any] = [c.name, c.value, c.rule, c.aimed, c.sensitivity, c.specificity, c.positives, c.negatives]
-            row += [
-                tp / (tp + fn) if tp + fn else None,
-                tn / (tn + fp) if tn + fp else None,
-                int(tp + fn),
-                int(tn + fp),
-            ]
-            rows.append([fold, *row] if several else row)
+            chosen_on = f"{c.positives:,} + {c.negatives:,}" if c.positives + c.negatives else ""
+            row: list[Any] = [f"fold {fold}"] if several else []
+            row += [c.name, c.value, c.rule, *([c.aimed] if aimed else [])]
+            row += [_or_blank(c.sensitivity), _or_blank(c.specificity), chosen_on]
+            rows.append(row + _reached_here(unit, c.name, fold))
     if not rows:
         return None
     header = [
+        *(["Fold"] if several else []),
         "Class",
         "Threshold",
         "Rule",
-        "Sensitivity aimed at",
-        "Reached on validation",
-        "Specificity on validation",
+        *(["Sensitivity aimed at"] if aimed else []),
     ]
     header += [
-        "Positive there",
-        "Negative there",
-        "Sensitivity here",
-        "Specificity here",
-        "Positive here",
-        "Negative here",
+        f"{what}, {where}" for where in ("validation", "here") for what in ("Sensitivity", "Specificity", "cases")
     ]
     tag, words = _suffix(unit)
     caption = (
-        "A case is called positive from the threshold on. Intervals of what was reached here stand in the figures."
+        "A case is called positive from the threshold on. Cases: positive + negative ones. "
+        "Intervals of what was reached here stand with the figures by class."
     )
-    return TablePanel(f"thresholds{tag}", f"Thresholds{words}", ["Fold", *header] if several else header, rows, caption)
+    return TablePanel(f"thresholds{tag}", f"Thresholds{words}", [h[0].upper() + h[1:] for h in header], rows, caption)
+
+
+def _or_blank(value: float | None) -> float | str:
+    """What was not measured is left blank: it is not undefined."""
+    return "" if value is None else value
+
+
+def _reached_here(unit: Unit, name: str, fold: int) -> list[Any]:
+    rows, place = unit.table.fold == fold, unit.schema.index(name)
+    tp, fp, fn, tn = (float(unit.columns.column(k)[rows, place].sum()) for k in ("tp", "fp", "fn", "tn"))
+    reached = [tp / (tp + fn) if tp + fn else None, tn / (tn + fp) if tn + fp else None]
+    return [*reached, f"{int(tp + fn):,} + {int(tn + fp):,}"]
 
 
 def subgroup_keys(unit: Unit) -> list[Key]:
@@ -218,7 +229,7 @@ def folds_table(unit: Unit) -> TablePanel:
         part = evaluate_rows(unit, unit.table.fold == fold)
         found = cells(part, keys)
         rows.append([f"fold {fold}", len(part.table), *found])
-        values.append([np.nan if f is None or f.value is None else float(f.value) for f in found])
+        values.append([np.nan if isinstance(f, str) or f.value is None else float(f.value) for f in found])
     columns = [np.array(v)[np.isfinite(v)] for v in zip(*values, strict=True)]
     rows.append(["mean of the folds", None, *(float(c.mean()) if len(c) else None for c in columns)])
     rows.append(["standard deviation", None, *(float(c.std(ddof=1)) if len(c) > 1 else None for c in columns)])

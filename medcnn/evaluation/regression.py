@@ -30,6 +30,10 @@ __all__ = ["RegressionTable", "case_rows", "evaluate_regression"]
 HEADLINE = ("mae", "rmse", "r2", "bias")
 _SHOWN = ("mae", "rmse", "bias")
 MAX_POINTS = 2000
+_NOTES = (
+    "Definitions, undefined cases and interval methods: docs/metrics.md.",
+    "Limits of agreement: bias ± 1.96 standard deviations of the differences (Bland & Altman).",
+)
 
 
 def evaluate_regression(
@@ -77,14 +81,7 @@ def evaluate_regression(
     found = [errors.figure(name) for name in LABELS]
     groups, group_notes = find_subgroups(labelled.attributes, subgroups)
     panels: list[Panel | None] = [_figures_table(errors), _missing(table), *_agreement(errors), _error_panel(errors)]
-    panels += _subgroups(errors, groups)
-    panels += [_folds(errors)] if folds > 1 else []
-    panels += [_gallery(errors, gallery)]
-    notes = [
-        "Definitions, undefined cases and interval methods: docs/metrics.md.",
-        "Limits of agreement: bias ± 1.96 standard deviations of the differences (Bland & Altman).",
-        *group_notes,
-    ]
+    panels += [*_subgroups(errors, groups), _folds(errors) if folds > 1 else None, _gallery(errors, gallery)]
     return Evaluation(
         task="regression",
         title=title,
@@ -92,7 +89,7 @@ def evaluate_regression(
         headline=[(name, None, None, "image") for name in HEADLINE],
         panels=[p for p in panels if p is not None],
         warnings=interval_warnings(resampler, folds, found),
-        notes=notes,
+        notes=[*_NOTES, *group_notes],
         details={
             "cases": len(table),
             "labelled": len(labelled),

@@ -62,7 +62,7 @@ def apply_affine(affine: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:
 
 
 def dicom_affine(
-    orientation: Sequence[float], position: Sequence[float], pixel_spacing: Sequence[float], step: Sequence[float]
+    orientation: Sequence[float], position: Sequence[float], pixel_spacing: Sequence[float], step: ArrayLike
 ) -> NDArray[np.float64]:
     """Affine in RAS of a DICOM image whose array axes are (column, row, slice).
 
@@ -80,9 +80,14 @@ def dicom_affine(
     Raises:
         ValueError: If the result is no usable affine.
     """
+    row, column = np.asarray(orientation[:3], dtype=np.float64), np.asarray(orientation[3:], dtype=np.float64)
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if 0 in lengths:
+        raise ValueError("a direction of the orientation is zero")
+    # Directions are rounded in headers: scaled to unit length, the spacing of the affine is the header's.
     matrix = np.eye(4)
-    matrix[:3, 0] = np.asarray(orientation[:3], dtype=np.float64) * pixel_spacing[1]
-    matrix[:3, 1] = np.asarray(orientation[3:], dtype=np.float64) * pixel_spacing[0]
+    matrix[:3, 0] = row / lengths[0] * pixel_spacing[1]
+    matrix[:3, 1] = column / lengths[1] * pixel_spacing[0]
     matrix[:3, 2] = step
     matrix[:3, 3] = position
     return lps_to_ras(matrix)
@@ -178,7 +183,7 @@ def shear_degrees(affine: ArrayLike) -> float:
     """Angle between the third axis and the normal of the first two, in degrees: the tilt of a stack of slices."""
     matrix = check_affine(affine)[:3, :3]
     normal = np.cross(matrix[:, 0], matrix[:, 1])
-    cosine = abs(normal @ matrix[:, 2]) / (np.linalg.norm(normal) * np.linalg.norm(matrix[:, 2]))
+    cosine = abs(float(normal @ matrix[:, 2])) / float(np.linalg.norm(normal) * np.linalg.norm(matrix[:, 2]))
     return float(np.degrees(np.arccos(min(1.0, cosine))))
 
 

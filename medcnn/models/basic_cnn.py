@@ -61,6 +61,15 @@ class Blocks:
         return pad, pad
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What follows the blocks: logits, the units of the dense layers before them, and the share that is silenced."""
+
+    outputs: int
+    dense: tuple[int, ...] = ()
+    dropout: float = 0.0
+
+
 def _per_block(value: int | tuple[int, ...], count: int, option: str) -> tuple[int, ...]:
     values = (value,) * count if isinstance(value, int) else tuple(value)
     if len(values) != count:
@@ -117,17 +126,15 @@ class BasicCNN(nn.Module):
         self,
         spatial_dims: int,
         in_channels: int,
-        outputs: int,
         size: tuple[int, ...],
         blocks: Blocks,
+        head: Head,
         *,
         batch_norm: bool,
         activation: str,
-        dense: tuple[int, ...],
-        dropout: float,
     ) -> None:
         super().__init__()
-        check_share("dropout", dropout)
+        check_share("dropout", head.dropout)
         left = final_size(size, blocks)
         self.features = nn.Sequential()
         channels = in_channels
@@ -135,7 +142,7 @@ class BasicCNN(nn.Module):
             name = f"block{block.number}"
             self.features.add_module(name, _block(spatial_dims, channels, block, batch_norm, activation))
             channels = block.filters
-        self.head = _head(channels * math.prod(left), dense, outputs, activation, dropout)
+        self.head = _head(channels * math.prod(left), head, activation)
         _initialise(self, activation)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -171,20 +178,20 @@ def _block(spatial_dims: int, channels: int, block: Block, batch_norm: bool, act
     return layers
 
 
-def _head(features: int, dense: tuple[int, ...], outputs: int, activation: str, dropout: float) -> nn.Sequential:
+def _head(features: int, options: Head, activation: str) -> nn.Sequential:
     head = nn.Sequential()
     head.add_module("flatten", nn.Flatten())
-    for i, units in enumerate(dense, start=1):
+    for i, units in enumerate(options.dense, start=1):
         if units < 1:
             raise ModelError(f"dense contains {units}", where="model.dense", todo="give numbers from 1 up")
         head.add_module(f"dense{i}", nn.Linear(features, units))
         head.add_module(f"activation{i}", activation_layer(activation))
-        if dropout > 0:
-            head.add_module(f"dropout{i}", nn.Dropout(dropout))
+        if options.dropout > 0:
+            head.add_module(f"dropout{i}", nn.Dropout(options.dropout))
         features = units
-    if dropout > 0 and not dense:
-        head.add_module("dropout", nn.Dropout(dropout))
-    head.add_module("output", nn.Linear(features, outputs))
+    if options.dropout > 0 and not options.dense:
+        head.add_module("dropout", nn.Dropout(options.dropout))
+    head.add_module("output", nn.Linear(features, options.outputs))
     return head
 
 

@@ -68,20 +68,11 @@ def basic_cnn(
     Raises:
         ModelError: If the image shrinks to nothing (the block is named), or an option is out of its range.
     """
-    from medcnn.models.basic_cnn import BasicCNN, Blocks
+    from medcnn.models.basic_cnn import BasicCNN, Blocks, Head
 
     blocks = Blocks(filters, kernel_size, stride, padding, pooling, pool_size)
-    return BasicCNN(
-        spatial_dims,
-        in_channels,
-        outputs,
-        size,
-        blocks,
-        batch_norm=batch_norm,
-        activation=activation,
-        dense=dense,
-        dropout=dropout,
-    )
+    head = Head(outputs, dense, dropout)
+    return BasicCNN(spatial_dims, in_channels, size, blocks, head, batch_norm=batch_norm, activation=activation)
 
 
 def small_resnet(

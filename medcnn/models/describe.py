@@ -26,7 +26,7 @@ class LayerInfo:
         name: Its place in the network (``features.block1.conv``).
         kind: Its class (``Conv2d``).
         output_shape: Shape of what it gives for one image, ``(C, X, Y[, Z])`` or ``(units,)``.
-        parameters: Trainable numbers of this layer; shared ones count where they are used first.
+        parameters: Learned numbers of this layer, frozen ones too; shared ones count where they are used first.
         stride: Pixels of the input between neighbouring positions of the output, an entry a spatial axis;
             ``None`` where positions are gone or not known.
         receptive_field: Pixels of the input that one position sees, an entry a spatial axis, where the image's

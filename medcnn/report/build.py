@@ -24,7 +24,7 @@ from medcnn.report.findings import (
 )
 from medcnn.report.html import render
 from medcnn.report.markdown import to_markdown
-from medcnn.report.method import learning_section, method_section
+from medcnn.report.method import layers_section, learning_section, method_section
 from medcnn.report.panels import Pictures
 from medcnn.report.privacy import Shown, mask
 from medcnn.report.pseudonyms import FILE_NAME, Pseudonyms
@@ -70,16 +70,15 @@ def build_document(
     if evaluation is not None:
         sections += [headline_section(evaluation, shown), warnings_section(evaluation, shown, run.unknown)]
     sections += [comparison_section(evaluation, run.others, shown), method_section(run), flow_section(run, shown)]
-    sections.append(split_section(run, shown))
     if evaluation is not None:
         sections += panel_sections(evaluation, shown, pictures)
     sections += other_sections(run.others, shown)
-    sections += [learning_section(run), audit_section(run.audit, shown)]
+    sections += [split_section(run, shown), learning_section(run), layers_section(run), audit_section(run.audit, shown)]
     if evaluation is not None:
         sections.append(notes_section(evaluation, shown))
     sections += [provenance_section(run.provenance), reproduce_section(run)]
     present = [s for s in sections if s is not None]
-    return Document(_title(run, title), _subtitle(run), _chips(run), present, _footer(pseudonyms, present))
+    return Document(_title(run, title), _subtitle(run), _chips(run), present, _footer())
 
 
 def _words(run: RunFiles) -> set[str]:
@@ -126,7 +125,7 @@ def _chips(run: RunFiles) -> list[tuple[str, str]]:
     return [(name, mask(str(value))) for name, value in chips if value]
 
 
-def _footer(pseudonyms: Pseudonyms, sections: list[Section]) -> list[str]:
+def _footer() -> list[str]:
     return [
         f"Written by medcnn {medcnn.__version__} from the files of the run folder. The page loads nothing and runs "
         "no script.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ _MOST_POINTS = 1200
 _MOST_VERTICES = 300
 _MOST_BANDS = 4
 _OVERLAID = 3
+_SHORT_NAME = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,10 @@ def thin(x: NDArray[np.float64], ys: Sequence[NDArray[np.float64]], most: int = 
 
 
 def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    span = float(np.ptp(values)) if len(values) else 0.0
-    return (values - values.min()) / span if span else np.zeros_like(values)
+    low = float(values.min()) if len(values) else 0.0
+    span = float(values.max()) - low if len(values) else 0.0
+    scaled: NDArray[np.float64] = (values - low) / (span or 1.0)
+    return scaled
 
 
 def _douglas_peucker(x: NDArray[np.float64], y: NDArray[np.float64], tolerance: float) -> NDArray[np.bool_]:
@@ -171,17 +174,23 @@ def _points(axes: Any, panel: CurvePanel, series: Series, style: Pen, banded: bo
 
 
 def _legend(axes: Any, panel: CurvePanel, pens: Sequence[Pen]) -> list[LegendEntry]:
-    shape = "point" if panel.points else "line"
+    shape: Literal["point", "line"] = "point" if panel.points else "line"
+    # Where each line has one mark, the colour tells which; several on one line are told apart by numbers.
+    numbered = any(len(s.marks) > 1 for s in panel.series)
+    texts = {text for s in panel.series for _, _, text in s.marks}
+    common = texts.pop() if len(texts) == 1 and not numbered and len(panel.series) > 1 else None
     legend, marked = [], 0
-    total = sum(len(s.marks) for s in panel.series)
     for series, style in zip(panel.series, pens, strict=True):
-        legend.append(LegendEntry(series.name, style.color, style.dash, shape))  # type: ignore[arg-type]
+        legend.append(LegendEntry(series.name, style.color, style.dash, shape))
         for x, y, text in series.marks:
             marked += 1
             axes.plot([x], [y], marker="D", markersize=5, color=style.color, markeredgecolor="white", zorder=5)
-            if total > 1:
+            if numbered:
                 axes.annotate(str(marked), (x, y), xytext=(5, -9), textcoords="offset points", color=_INK)
-            legend.append(LegendEntry(f"{marked}: {text}" if total > 1 else text, style.color, shape="mark"))
+            if common is None:
+                legend.append(LegendEntry(f"{marked}: {text}" if numbered else text, style.color, shape="mark"))
+    if common is not None:
+        legend.append(LegendEntry(common, _INK, shape="mark"))
     if panel.diagonal:
         legend.append(LegendEntry("reference: x = y", "#8a949e", "3 2"))
     return legend
@@ -213,7 +222,7 @@ def _axes(size: tuple[float, float], rows: int = 1) -> tuple[Any, Any]:
     return figure, axes[0] if rows == 1 else axes
 
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "text.parse_math": False,
     "font.family": "sans-serif",
     "font.size": 8.5,
@@ -273,7 +282,8 @@ def _boxes(panel: DistributionPanel, groups: Sequence[tuple[str, NDArray[np.floa
             axes.plot([low, high], [i, i], color=_INK, linewidth=0.8)
             axes.broken_barh([(first, third - first)], (i - 0.3, 0.6), facecolor="none", edgecolor=_INK, linewidth=0.9)
             axes.plot([median, median], [i - 0.3, i + 0.3], color=pen(i).color, linewidth=2.2)
-    axes.set_yticks(range(len(groups)), [""] * len(groups))
+    short = all(len(name) <= _SHORT_NAME for name, _ in groups)
+    axes.set_yticks(range(len(groups)), [name if short else "" for name, _ in groups])
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(panel.x_label)

@@ -165,7 +165,7 @@ def split_section(run: RunFiles, shown: Shown) -> Section | None:
 
 
 def _sizes(divisions: Sequence[Fold]) -> TableBlock:
-    names = [p for p in PARTS if any(p in d.parts for d in divisions)]
+    names: list[str] = [p for p in PARTS if any(p in d.parts for d in divisions)]
     names += sorted({p for d in divisions for p in d.parts} - set(names))
     rows = []
     for fold in divisions:

@@ -41,8 +41,9 @@ class Card:
     label: str
     context: str
     value: str
-    interval: str
     count: str
+    interval: str = ""
+    level: str = ""
     method: str = ""
     note: str = ""
     baseline: str = ""

@@ -55,7 +55,7 @@ def warnings_section(evaluation: Evaluation, shown: Shown, unknown: Sequence[str
     """What a reviewer must see before the rest."""
     lines = [shown.text(w) for w in evaluation.warnings]
     lines += [f"This version cannot draw a panel of the evaluation ({name})." for name in unknown]
-    return Section("warnings", "Read this first", [LinesBlock(lines, tone="warning")]) if lines else None
+    return Section("warnings", "Warnings", [LinesBlock(lines, tone="warning")]) if lines else None
 
 
 def panel_sections(evaluation: Evaluation, shown: Shown, pictures: Pictures | None) -> list[Section]:
@@ -99,7 +99,7 @@ def comparison_section(main: Evaluation | None, others: Mapping[str, Evaluation]
         return None
     columns = ["Figure", f"Internal ({rows[0][1].part})", *others]
     caption = "The network and its thresholds are the same in all columns."
-    panel = TablePanel("comparison", "Internal and external figures", columns, rows, caption)
+    panel = TablePanel("comparison", "The same figures, side by side", columns, rows, caption)
     return Section("comparison", "Internal and external figures", [table(panel, shown)])
 
 

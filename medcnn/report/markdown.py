@@ -70,7 +70,15 @@ def _cards(block: CardsBlock) -> list[str]:
     rows = []
     for card in block.cards:
         name = ", ".join(t for t in (card.label, card.context) if t)
-        texts = (name, card.value, card.interval, card.count, card.method, card.baseline, card.note)
+        texts = (
+            name,
+            card.value,
+            f"{card.interval} {card.level}".strip(),
+            card.count,
+            card.method,
+            card.baseline,
+            card.note,
+        )
         rows.append([escape(t) for t in texts])
     return _rows(["Figure", "Value", "Interval", "n", "Method", "Baseline", "Note"], rows)
 

@@ -17,6 +17,9 @@ from medcnn.report.runfiles import Row, RunFiles
 _POSITION = ("epoch", "step")
 _LEFT_OUT = (*_POSITION, "seconds", "learning_rate")
 _MOST_LAYERS = 80
+_ACRONYMS = {w.lower(): w for w in ("F1", "AUROC", "AUC", "AP", "MCC", "MAE", "RMSE", "MSE", "IoU", "mAP")} | {
+    "r2": "R²"
+}
 
 
 def method_section(run: RunFiles) -> Section | None:
@@ -33,9 +36,6 @@ def method_section(run: RunFiles) -> Section | None:
         pairs = flatten(reduce_paths(run.recipe.get(name)))
         if pairs:
             blocks.append(PairsBlock(title, pairs))
-    layers = _mapping(provenance.get("model")).get("layers")
-    if isinstance(layers, Sequence) and layers and isinstance(layers[0], Mapping):
-        blocks.append(_layers(layers))
     if not blocks:
         return None
     description = str(reduce_paths(str(run.recipe.get("description") or "")))
@@ -104,12 +104,20 @@ def _title(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def layers_section(run: RunFiles) -> Section | None:
+    """The network's layers, where the provenance lists them."""
+    layers = _mapping((run.provenance or {}).get("model")).get("layers")
+    if not isinstance(layers, Sequence) or not layers or not isinstance(layers[0], Mapping):
+        return None
+    return Section("layers", "Layers of the network", [_layers(layers)])
+
+
 def _layers(layers: Sequence[Mapping[str, Any]]) -> TableBlock:
     columns = list(dict.fromkeys(k for layer in layers for k in layer))
     rows = [[_layer_cell(layer.get(c), i) for i, c in enumerate(columns)] for layer in layers[:_MOST_LAYERS]]
     rest = len(layers) - len(rows)
     caption = f"{plural(rest, 'further layer is', 'further layers are')} not shown." if rest else ""
-    return TableBlock("Layers", [_title(c) for c in columns], rows, caption)
+    return TableBlock("", [_title(c) for c in columns], rows, caption)
 
 
 def _layer_cell(value: Any, column: int) -> Cell:
@@ -157,7 +165,8 @@ def _within_unit(logs: Mapping[str, Sequence[Row]], column: str) -> bool:
 
 def _words(column: str) -> str:
     text = re.sub(r"^val_", "validation_", column)
-    return _title(re.sub(r"^train_", "training_", text))
+    text = re.sub(r"^train_", "training_", text)
+    return _title(" ".join(_ACRONYMS.get(w, w) for w in text.split("_")))
 
 
 def _chart(name: str, title: str, y_label: str, columns: Sequence[str], logs: Mapping[str, Any]) -> ChartBlock | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from medcnn.evaluation.results import (
     DistributionPanel,
     Figure,
     GalleryPanel,
+    Interval,
     MatrixPanel,
     Panel,
     TablePanel,
@@ -91,9 +93,10 @@ def card(figure: Figure, shown: Shown) -> Card:
         label=figure_name(replace(figure, target=None, unit="image")),
         context=" · ".join(t for t in (figure.target, _unit(figure), figure.part) if t),
         value=number(figure.value),
-        interval=f"{level(interval)} {between(interval.low, interval.high)}" if interval else "",
+        interval=between(interval.low, interval.high) if interval else "",
+        level=(interval.method if _says_range(interval) else level(interval)) if interval else "",
         count=f"n = {counted(figure)}",
-        method=interval.method if interval else "",
+        method=interval.method if interval and not _says_range(interval) else "",
         note=note,
         baseline=baseline,
     )
@@ -151,7 +154,7 @@ def table(panel: TablePanel, shown: Shown) -> TableBlock:
     """
     notes = Footnotes()
     figures = [[v for v in row if isinstance(v, Figure)] for row in panel.rows]
-    methods = {f"{level(f.interval)}: {f.interval.method}" for fs in figures for f in fs if f.interval}
+    usual = _Usual([f for fs in figures for f in fs])
     counts = [{counted(f) for f in fs} for fs in figures]
     has_n = any(c.strip().lower() in ("n", "cases", "count") for c in panel.columns)
     shared = not has_n and any(counts) and all(len(c) <= 1 for c in counts) and any(len(fs) > 1 for fs in figures)
@@ -159,7 +162,7 @@ def table(panel: TablePanel, shown: Shown) -> TableBlock:
     for values, count in zip(panel.rows, counts, strict=True):
         about_age = bool(values) and isinstance(values[0], str) and names_age(values[0])
         cells = [
-            _figure_cell(v, notes, shown, len(methods) > 1, shared)
+            _figure_cell(v, notes, shown, usual, shared)
             if isinstance(v, Figure)
             else _plain_cell(v, panel.columns[j] if j < len(panel.columns) else "", about_age, notes, shown)
             for j, v in enumerate(values)
@@ -170,28 +173,55 @@ def table(panel: TablePanel, shown: Shown) -> TableBlock:
     columns = list(panel.columns)
     if shared:
         columns.insert(1, "n")
-    caption = [shown.text(panel.caption), *(f"{m}." for m in methods if len(methods) == 1)]
-    return TableBlock(panel.title, columns, rows, _sentences(caption), notes.notes)
+    return TableBlock(panel.title, columns, rows, _sentences([shown.text(panel.caption), *usual.lines]), notes.notes)
+
+
+class _Usual:
+    """What most figures of a table have in common: said once below it, so that only the others need a mark."""
+
+    def __init__(self, figures: Sequence[Figure]) -> None:
+        methods = Counter(_method(f) for f in figures if f.interval)
+        baselines = Counter(f.baseline_label for f in figures if f.baseline is not None and f.baseline_label)
+        self.method = max(methods, key=methods.__getitem__, default="")
+        self.baseline = max(baselines, key=baselines.__getitem__, default="")
+        self.lines = []
+        if self.method:
+            self.lines.append(f"{self.method}{', where no mark says otherwise' if len(methods) > 1 else ''}.")
+        if self.baseline:
+            marked = ", where no mark says otherwise" if len(baselines) > 1 else ""
+            self.lines.append(f"Baseline: {self.baseline}{marked}.")
+
+
+def _method(figure: Figure) -> str:
+    interval = figure.interval
+    if interval is None:
+        return ""
+    return interval.method if _says_range(interval) else f"{level(interval)}: {interval.method}"
+
+
+def _says_range(interval: Interval) -> bool:
+    return interval.level is None and interval.method.lower().startswith("range")
 
 
 def _sentences(texts: Sequence[str]) -> str:
     return " ".join(t[0].upper() + t[1:] for t in texts if t)
 
 
-def _figure_cell(figure: Figure, notes: Footnotes, shown: Shown, name_method: bool, shared: bool) -> Cell:
-    interval, subs, marks = figure.interval, [], []
+def _figure_cell(figure: Figure, notes: Footnotes, shown: Shown, usual: _Usual, shared: bool) -> Cell:
+    subs, marks = [], []
     note = shown.text(figure.note)
     if figure.value is None and not note:
         note = "not defined"
-    if interval:
-        subs.append(between(interval.low, interval.high))
+    if figure.interval:
+        subs.append(between(figure.interval.low, figure.interval.high))
+        if _method(figure) != usual.method:
+            marks.append(notes.mark(f"{_method(figure)}."))
     if not shared:
         subs.append(f"n = {counted(figure)}")
     if figure.baseline is not None:
         subs.append(f"baseline {number(figure.baseline)}")
-        marks.append(notes.mark(f"Baseline: {figure.baseline_label}." if figure.baseline_label else ""))
-    if interval and name_method:
-        marks.append(notes.mark(f"{level(interval)}: {interval.method}."))
+        if figure.baseline_label != usual.baseline:
+            marks.append(notes.mark(f"Baseline: {figure.baseline_label}." if figure.baseline_label else ""))
     marks.append(notes.mark(note))
     return Cell(number(figure.value), tuple(subs), " ".join(m for m in marks if m), note, numeric=True)
 

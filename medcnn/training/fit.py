@@ -131,6 +131,10 @@ class _Module(TrainingModule):
     data: FoldData
     recipe: Recipe
 
+    def batches_per_epoch(self) -> int:
+        """Known from the number of cases."""
+        return len(self.train_dataloader())
+
     def train_dataloader(self) -> BatchLoader:
         """This process's share of the training part."""
         return make_loaders(self.data, self.recipe, self.trainer.world_size, self.trainer.global_rank)[0]

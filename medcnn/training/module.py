@@ -81,7 +81,7 @@ class TrainingModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer, with the schedule where it moves at every step."""
         optimizer = self.optimization.optimizer(self.model)
-        steps = -(-int(self.trainer.num_training_batches) // self.optimization.accumulate)
+        steps = -(-self.batches_per_epoch() // self.optimization.accumulate)
         spec = self.optimization.schedule(optimizer, steps, self.optimization.epochs)
         if spec.interval == "step":
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": spec.scheduler, "interval": "step"}}
@@ -89,6 +89,10 @@ class TrainingModule(LightningModule):
         # run would miss a move: this module moves them itself, before.
         self._epoch_scheduler, self._epoch_monitor = spec.scheduler, spec.monitor
         return optimizer
+
+    def batches_per_epoch(self) -> int:
+        """Batches of this process in an epoch; the trainer does not know them before it has the loader."""
+        return int(self.trainer.num_training_batches)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the state of a schedule that moves by epochs."""

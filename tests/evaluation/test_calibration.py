@@ -24,8 +24,8 @@ def test_reliability_curve_equals_scikit_learn(
     p, y = events
     observed, predicted = calibration_curve(y, p, n_bins=10, strategy=strategy)
     curve = calibration.reliability_curve(p, y, bins=10, binning=binning)
-    np.testing.assert_allclose(curve.observed, observed, atol=0.03)
-    np.testing.assert_allclose(curve.predicted, predicted, atol=0.03)
+    np.testing.assert_allclose(curve.observed, observed, rtol=1e-9)
+    np.testing.assert_allclose(curve.predicted, predicted, rtol=1e-9)
     assert curve.count.sum() == 400
     assert curve.positives.sum() == y.sum()
 

@@ -142,3 +142,16 @@ def test_obuchowski_covers_in_clusters_and_delong_does_not() -> None:
             naive += kind == "naive" and low <= truth <= high
     assert 0.90 <= clustered / 300 <= 0.985
     assert naive / 300 < 0.8
+
+
+def test_obuchowski_equals_the_variance_seen_where_clusters_hold_both_kinds() -> None:
+    rng = np.random.default_rng(5)
+    owner = np.repeat(np.arange(40), 4)
+    y = np.tile([True, False, True, False], 40)
+    found = []
+    for _ in range(400):
+        # The shift of a patient moves positive and negative images alike: the area hardly notices it.
+        scores = 0.8 * y + rng.normal(0, 1.5, 40)[owner] + rng.normal(0, 1, 160)
+        found.append(intervals.auroc_variance(scores, y, owner))
+    seen = np.var([f.value for f in found])
+    assert np.mean([f.variance for f in found]) == pytest.approx(seen, rel=0.2)

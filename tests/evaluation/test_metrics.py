@@ -48,6 +48,7 @@ def test_class_figures_equal_scikit_learn_with_undefined_as_nan(seed: int) -> No
 
 
 @pytest.mark.parametrize("seed", range(25))
+@pytest.mark.filterwarnings("ignore:y_pred contains classes:UserWarning")
 def test_averages_equal_scikit_learn_over_the_classes_with_a_reference(seed: int) -> None:
     true, called = _labels(seed)
     tp, fp, fn, _ = _counts(true, called)
@@ -64,6 +65,7 @@ def test_averages_equal_scikit_learn_over_the_classes_with_a_reference(seed: int
 
 
 @pytest.mark.parametrize("seed", range(25))
+@pytest.mark.filterwarnings("ignore:y_pred contains classes:UserWarning")
 def test_kappa_and_matthews_equal_scikit_learn(seed: int) -> None:
     true, called = _labels(seed)
     matrix = confusion(np.eye(CLASSES)[true], np.eye(CLASSES)[called] == 1)

@@ -76,7 +76,7 @@ def test_an_image_that_shrinks_to_nothing_names_the_block_and_the_way_out() -> N
     with pytest.raises(ModelError, match="block 4") as caught:
         build("basic_cnn", {"filters": [4] * 6}, (8, 20))
     assert "at most 3 block(s)" in str(caught.value)
-    with pytest.raises(ModelError, match="block 1 .* filters are 9 wide"):
+    with pytest.raises(ModelError, match=r"block 1 .* filters are 9 wide"):
         build("basic_cnn", {"filters": [4], "kernel_size": 9, "padding": "valid"}, (8, 8))
 
 

@@ -50,7 +50,12 @@ def image_folder(
         found = 0
         for folder in by_class[name]:
             for path in _files(root / folder, recursive):
-                relative = path[len(str(root)) + 1 :].replace(os.sep, "/")
+                relative = os.path.relpath(path, root).replace(os.sep, "/")
+                if not _is_text(relative):
+                    shown = relative.encode(errors="backslashreplace").decode()
+                    reason = "the file's name is not UTF-8 text"
+                    exclusions.append(Exclusion(shown, reason, path.encode(errors="backslashreplace").decode()))
+                    continue
                 if not has_image_suffix(path) and "." in os.path.basename(path):
                     exclusions.append(Exclusion(relative, "not an image by its name", path))
                     continue
@@ -74,7 +79,13 @@ def _classes(
         if positive is None:
             raise DataError("rest needs positive: the class that the problem is about", where="image_folder")
         _require([positive], folders, root)
-        return {rest: tuple(f for f in folders if f != positive), positive: (positive,)}
+        others = tuple(f for f in folders if f != positive)
+        if not others or rest == positive:
+            raise DataError(
+                "there is no other class folder for the rest" if not others else "rest and positive have one name",
+                where=str(root),
+            )
+        return {rest: others, positive: (positive,)}
     if isinstance(classes, Mapping):
         chosen = {name: (given,) if isinstance(given, str) else tuple(given) for name, given in classes.items()}
     else:
@@ -104,6 +115,14 @@ def _files(folder: Path, recursive: bool) -> list[str]:
         below[:] = sorted(b for b in below if not b.startswith(".")) if recursive else []
         found += [os.path.join(place, n) for n in sorted(names) if not n.startswith(".") and n != "DICOMDIR"]
     return found
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _pattern(patient: str | None) -> re.Pattern[str] | None:

@@ -1,199 +1,158 @@
-"""One DICOM file: its header in plain words, and its pixels in the unit of the modality."""
+"""DICOM files as data sets: opening them, and what of their header is passed on."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from medcnn.errors import ImageError
 
-NO_IMAGES = {
-    "1.2.840.10008.1.3.10": "a DICOMDIR",
-    "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation, which is a mask and not an image",
-    "1.2.840.10008.5.1.4.1.1.481.3": "an RT structure set, which holds contours and no pixels",
-}
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+PIXEL_KEYS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """What pydicom warns of is either handled here or said in our own words."""
-    import logging
-
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    """Without pydicom's warnings: what matters of them is found again and said by name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
-def open_file(path: str, *, pixels: bool = True) -> Any:
-    """The data set of a file.
+def load(path: str) -> Dataset:
+    """Read a DICOM file with its pixel data still encoded.
 
     Raises:
-        ImageError: If it is not DICOM, is cut off, or holds no pixels although they are wanted.
+        ImageError: If the file is missing, cut short, no DICOM, or has no pixels.
     """
     import pydicom
-    from pydicom.errors import InvalidDicomError
 
-    with quiet():
-        try:
-            found = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
-        except FileNotFoundError as error:
-            raise ImageError("the file does not exist", where=path) from error
-        except (InvalidDicomError, EOFError, OSError, ValueError, KeyError, NotImplementedError) as error:
-            raise ImageError(f"the DICOM file is damaged or cut off: {error}", where=path) from error
-    kind = NO_IMAGES.get(str(found.get("SOPClassUID", "")))
-    if kind is not None:
-        raise ImageError(f"the file is {kind}", where=path)
-    if pixels and not any(k in found for k in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        what = "has no pixels" if "SOPClassUID" in found or "Rows" in found else "is not a DICOM image"
-        raise ImageError(f"the file {what}", where=path)
-    return found
+    try:
+        dataset = pydicom.dcmread(path, force=True)
+        # Elements are decoded when they are first touched: a broken one shows here.
+        found = any(key in dataset for key in PIXEL_KEYS)
+    except FileNotFoundError as error:
+        raise ImageError("the file does not exist", where=path) from error
+    except EOFError as error:
+        raise ImageError("the file is truncated", where=path, todo="copy the file anew") from error
+    except Exception as error:
+        raise ImageError(
+            f"the DICOM header is broken: {reason(error)}", where=path, todo="copy the file anew"
+        ) from error
+    if not found:
+        raise ImageError(_no_pixels(dataset), where=path)
+    _complete_syntax(dataset)
+    return dataset
 
 
-def read_values(dataset: Any, path: str) -> NDArray[Any]:
-    """``([F,] rows, columns[, 3])`` values after the modality's rescale, inversion and padding.
+def _no_pixels(dataset: Dataset) -> str:
+    kind = sop_class(dataset)
+    if text(dataset, "Rows"):
+        return f"the object says that it is an image of {dataset.Rows} rows, but it holds no pixels (a truncated file?)"
+    if kind:
+        return f"the object holds no pixels: it is {kind}"
+    return "the file holds no pixels: it is no DICOM image"
 
-    MONOCHROME1 (and a presentation shape INVERSE) is turned round over the range of the stored values, so
-    that bright is always dense; padding becomes the smallest real value.
+
+def _complete_syntax(dataset: Dataset) -> None:
+    """Give a data set without a transfer syntax the one by which its elements were just read."""
+    import pydicom
+    from pydicom.dataset import FileMetaDataset
+
+    if not hasattr(dataset, "file_meta"):
+        dataset.file_meta = FileMetaDataset()
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        big = pydicom.uid.ExplicitVRBigEndian if little is False else pydicom.uid.ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if implicit else big
+
+
+def sop_class(dataset: Dataset) -> str:
+    """What kind of object this is, in words; empty where it does not say."""
+    uid = dataset.get("SOPClassUID")
+    return str(uid.name) if uid else ""
+
+
+def text(dataset: Dataset, key: str) -> str:
+    """An element as text; empty where it is absent, empty or cannot be decoded."""
+    try:
+        value = dataset.get(key)
+    except Exception:
+        return ""
+    return "" if value is None else str(value).strip()
+
+
+def numbers(dataset: Dataset, key: str, count: int) -> tuple[float, ...] | None:
+    """An element as exactly ``count`` finite numbers, else ``None``."""
+    try:
+        value = dataset.get(key)
+        items = [value] if isinstance(value, (str, int, float)) or not hasattr(value, "__iter__") else list(value)
+        found = tuple(float(v) for v in items)
+    except Exception:
+        return None
+    return found if len(found) == count and all(math.isfinite(v) for v in found) else None
+
+
+def first_number(dataset: Dataset, key: str) -> float | None:
+    """The first number of an element that may hold several, else ``None``."""
+    try:
+        value = dataset.get(key)
+        item = value if isinstance(value, (str, int, float)) else next(iter(value))
+        found = float(item)
+    except Exception:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def frame_count(dataset: Dataset, path: str) -> int:
+    """Number of frames, 1 where the element is absent or empty.
 
     Raises:
-        ImageError: If no codec at hand decodes the pixels, or there are fewer than the header says.
+        ImageError: If it is no positive number.
     """
-    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, convert_color_space
-
-    with quiet():
-        try:
-            stored = dataset.pixel_array
-        except Exception as error:
-            syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None) if hasattr(dataset, "file_meta") else None
-            name = getattr(syntax, "name", "unknown transfer syntax")
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ImageError(
-                f"the pixels cannot be decoded ({name}): {reason}",
-                where=path,
-                todo="medcnn doctor lists the codecs; a damaged file must be exported again",
-            ) from error
-        photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
-        if photometric == "PALETTE COLOR":
-            colour = apply_color_lut(stored, dataset)
-            return np.asarray((colour >> 8).astype(np.uint8) if colour.dtype == np.uint16 else colour)
-        if photometric.startswith("YBR"):
-            return np.asarray(convert_color_space(stored, photometric, "RGB", per_frame=True))
-        if photometric == "RGB":
-            return np.asarray(stored)
-        padding = _padding(dataset, stored)
-        values = apply_modality_lut(stored, dataset)
-    if is_inverted(dataset):
-        values = _inverted(values, dataset)
-    if padding is not None and padding.any() and not padding.all():
-        values = np.where(padding, values[~padding].min(), values)
-    return np.asarray(values)
-
-
-def is_inverted(dataset: Any) -> bool:
-    """Whether low stored values are bright."""
-    return (
-        str(dataset.get("PhotometricInterpretation", "")) == "MONOCHROME1"
-        or str(dataset.get("PresentationLUTShape", "")) == "INVERSE"
-    )
-
-
-def _inverted(values: NDArray[Any], dataset: Any) -> NDArray[Any]:
-    bits = int(dataset.get("BitsStored", 16))
-    signed = int(dataset.get("PixelRepresentation", 0)) == 1
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    slope, intercept = float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
-    ends = slope * low + intercept + slope * high + intercept
-    if values.dtype.kind in "ui":
-        return np.asarray(int(ends) - values.astype(np.int64)).astype(values.dtype)
-    return np.asarray(ends - values)
-
-
-def _padding(dataset: Any, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
-    if "PixelPaddingValue" not in dataset or dataset.PixelPaddingValue is None:
-        return None
-    first = int(dataset.PixelPaddingValue)
-    limit = dataset.get("PixelPaddingRangeLimit")
-    if limit is None:
-        return np.asarray(stored == first)
-    low, high = sorted((first, int(limit)))
-    return np.asarray((stored >= low) & (stored <= high))
-
-
-def numbers(dataset: Any, name: str, count: int) -> tuple[float, ...] | None:
-    """A tag of several numbers; ``None`` where it is absent, blank or of another length."""
-    value = dataset.get(name)
-    if value is None or isinstance(value, str | int | float):
-        return None
+    raw = text(dataset, "NumberOfFrames")
     try:
-        found = tuple(float(v) for v in value)
-    except (TypeError, ValueError):
-        return None
-    return found if len(found) == count and np.isfinite(found).all() else None
+        count = int(raw) if raw else 1
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise ImageError(f"NumberOfFrames is {raw!r}, not a positive number", where=path)
+    return count
 
 
-def shared(dataset: Any, group: str, name: str, count: int, frame: int | None = None) -> tuple[float, ...] | None:
-    """Numbers of a functional group of an enhanced object: of a frame first, then of all frames."""
-    places: list[Any] = []
-    if frame is not None and "PerFrameFunctionalGroupsSequence" in dataset:
-        frames: Sequence[Any] = dataset.PerFrameFunctionalGroupsSequence
-        places += [frames[frame]] if frame < len(frames) else []
-    if "SharedFunctionalGroupsSequence" in dataset and dataset.SharedFunctionalGroupsSequence:
-        places.append(dataset.SharedFunctionalGroupsSequence[0])
-    for place in places:
-        if group in place and place[group].value:
-            found = numbers(place[group].value[0], name, count)
-            if found is not None:
-                return found
-    return None
+def group(dataset: Dataset, frame: int, name: str) -> Dataset:
+    """The functional group of a frame: its own, the shared one, or the data set itself where there is none."""
+    for key, position in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+        items: Sequence[Dataset] = dataset.get(key) or ()
+        if position < len(items) and items[position].get(name):
+            found: Dataset = items[position][name].value[0]
+            return found
+    return dataset
 
 
-def pixel_spacing(dataset: Any) -> tuple[tuple[float, float] | None, str]:
-    """Spacing between rows and between columns in mm, and the tag that it comes from."""
-    found = numbers(dataset, "PixelSpacing", 2) or shared(dataset, "PixelMeasuresSequence", "PixelSpacing", 2)
-    source = "PixelSpacing"
-    if found is None:
-        for source in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-            found = numbers(dataset, source, 2)
-            if found is not None:
-                break
-    if found is None or min(found) <= 0:
-        return None, ""
-    return (found[0], found[1]), source
+def header(dataset: Dataset, slices: int) -> dict[str, Any]:
+    """What may be shown of the header: never names, dates or UIDs."""
+    bits = first_number(dataset, "BitsStored")
+    found: dict[str, Any] = {
+        "format": "DICOM",
+        "bits": int(bits) if bits else None,
+        "modality": text(dataset, "Modality"),
+        "photometric": text(dataset, "PhotometricInterpretation"),
+        "body_part": text(dataset, "BodyPartExamined"),
+        "view": text(dataset, "ViewPosition"),
+        "laterality": text(dataset, "ImageLaterality") or text(dataset, "Laterality"),
+        "sop_class": sop_class(dataset),
+        "slices": slices if slices > 1 else None,
+    }
+    return {key: value for key, value in found.items() if value}
 
 
-def describe(dataset: Any, source: str) -> dict[str, Any]:
-    """What a report may show of the header: no names, dates or UIDs."""
-    header: dict[str, Any] = {"format": "DICOM", "modality": str(dataset.get("Modality", "") or "")}
-    for key, tag in (
-        ("bits", "BitsStored"),
-        ("photometric", "PhotometricInterpretation"),
-        ("body_part", "BodyPartExamined"),
-        ("view", "ViewPosition"),
-        ("laterality", "ImageLaterality"),
-    ):
-        value = dataset.get(tag)
-        if value not in (None, ""):
-            header[key] = int(value) if key == "bits" else str(value)
-    centre, width = dataset.get("WindowCenter"), dataset.get("WindowWidth")
-    if centre is not None and width is not None:
-        first = [v if isinstance(v, str | int | float) else v[0] for v in (centre, width)]
-        header["window"] = (float(first[0]), float(first[1]))
-    if is_inverted(dataset):
-        header["inverted"] = True
-    if source:
-        header["spacing_source"] = source
-    uid = dataset.get("SOPClassUID")
-    if uid:
-        header["sop_class"] = str(getattr(uid, "name", uid))
-    return header
+def reason(error: Exception) -> str:
+    """First line of an exception's text."""
+    words = str(error).strip() or type(error).__name__
+    return words.splitlines()[0]

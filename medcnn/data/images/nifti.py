@@ -39,15 +39,17 @@ def read_nifti(ref: ImageRef) -> Image:
     if len(ref.paths) != 1:
         raise ImageError("a NIfTI image is one file", where=path, todo="give the .nii, .nii.gz or .hdr file")
     try:
-        image = nibabel.load(path, mmap=False)
+        image: Any = nibabel.load(path, mmap=False)
     except FileNotFoundError as error:
-        raise ImageError("the file, or the other half of its pair, does not exist", where=path) from error
+        raise ImageError("the file does not exist", where=path) from error
     except Exception as error:
         raise ImageError(f"the NIfTI header cannot be read: {_reason(error)}", where=path, todo=_DAMAGED) from error
     if type(image) not in (nibabel.Nifti1Image, nibabel.Nifti1Pair, nibabel.Nifti2Image, nibabel.Nifti2Pair):
         raise ImageError(f"this is {type(image).__name__}, not a NIfTI image", where=path)
     try:
         stored = np.asanyarray(image.dataobj)
+    except FileNotFoundError as error:
+        raise ImageError("the other half of the pair (.hdr and .img) does not exist", where=path) from error
     except Exception as error:
         raise ImageError(
             f"the image data are truncated or broken: {_reason(error)}", where=path, todo=_DAMAGED
@@ -134,7 +136,8 @@ def _geometry(
         shift = largest_shift(found[0], found[1], shape)
         if shift > 0.1 * min(spacing):
             raise ImageError(
-                f"sform (code {int(s_code)}) and qform (code {int(q_code)}) contradict each other by up to {shift:.2f} mm",
+                f"sform (code {int(s_code)}) and qform (code {int(q_code)}) contradict each other by up to "
+                f"{shift:.2f} mm",
                 where=path,
                 todo="set the code of the wrong one to 0, for example with nibabel or fslorient",
             )

@@ -7,12 +7,12 @@ print, not how large the patient is: a raster has no spacing.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
 
 from medcnn.errors import ImageError
 from medcnn.types import Image, ImageRef
@@ -46,13 +46,11 @@ def read_raster(ref: ImageRef) -> Image:
             _choose_page(picture, ref.index, pages, path)
             header = _header(picture, pages)
             array = _pixels(picture)
-            if picture.format == "JPEG" or picture.format == "MPO":
-                _check_end(path)
     except FileNotFoundError as error:
         raise ImageError("the file does not exist", where=path) from error
     except Pillow.DecompressionBombError as error:
         raise ImageError(f"the image is too large: {error}", where=path) from error
-    except Pillow.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError("this is not a JPEG, PNG or TIFF image", where=path) from error
     except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise ImageError(f"the image is broken: {_reason(error)}", where=path, todo="copy the file anew") from error
@@ -104,7 +102,7 @@ def _header(picture: Pillow.Image, pages: int) -> dict[str, Any]:
 
 def _reduced(picture: Pillow.Image) -> bool:
     """Whether Pillow unpacks 16-bit samples into 8-bit ones, which it does for all but plain grey."""
-    tile = picture.tile
+    tile = getattr(picture, "tile", None)
     raw = tile[0][3] if tile else None
     raw = raw[0] if isinstance(raw, tuple) else raw
     return picture.mode in ("LA", "RGB", "RGBA") and isinstance(raw, str) and ";16" in raw
@@ -129,16 +127,6 @@ def _pixels(picture: Pillow.Image) -> NDArray[Any]:
         if mode in ("P", "PA") and (array == array[..., :1]).all():
             array = array[..., 0]
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-
-
-def _check_end(path: str) -> None:
-    """Refuse a JPEG whose end marker is missing: decoders fill what is not there with grey, in silence."""
-    with open(path, "rb", buffering=0) as file:
-        size = file.seek(0, os.SEEK_END)
-        # Some writers pad the file; a marker further away than this belongs to a thumbnail.
-        file.seek(-min(size, 4096), os.SEEK_END)
-        if b"\xff\xd9" not in file.read(4096):
-            raise OSError("image file is truncated (the end marker is missing)")
 
 
 def _reason(error: Exception) -> str:

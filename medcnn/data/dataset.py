@@ -1,0 +1,111 @@
+"""A recipe's data section as a dataset: the catalog's entry, its folder and its adapter."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from medcnn import registry
+from medcnn.data.catalog import CatalogEntry, find_entry
+from medcnn.errors import DataError
+from medcnn.recipe.options import check_options
+from medcnn.recipe.schema import DataSection
+from medcnn.types import Case, Dataset, LabelClass, LabelSchema
+
+
+def data_root() -> Path:
+    """``$MEDCNN_DATA``, else ``~/.cache/medcnn/data``."""
+    place = os.environ.get("MEDCNN_DATA")
+    return Path(place).expanduser() if place else Path.home() / ".cache" / "medcnn" / "data"
+
+
+def load_dataset(data: DataSection) -> Dataset:
+    """The cases of a data section: paths and labels, no pixels.
+
+    Raises:
+        DataError: If the dataset is unknown, absent or unusable, or two cases have one id.
+    """
+    if data.adapter is not None:
+        if data.root is None:
+            raise DataError("an adapter needs data.root: the folder of the data", where="data.root")
+        options = {**data.adapter.options, **data.options}
+        dataset = _adapt(data.adapter.name, Path(data.root).expanduser(), options)
+    elif data.dataset is not None:
+        dataset = _from_catalog(data, find_entry(data.dataset, data.catalog))
+    else:
+        raise DataError("neither data.dataset nor data.adapter is given", where="data")
+    repeated = [name for name, count in Counter(c.id for c in dataset.cases).items() if count > 1]
+    if repeated:
+        raise DataError(f"{len(repeated)} case ids stand twice, the first is {repeated[0]}", where=dataset.name)
+    if not dataset.cases:
+        first = dataset.exclusions[0] if dataset.exclusions else None
+        why = f"; {len(dataset.exclusions)} were left out, the first: {first.reason} ({first.path})" if first else ""
+        raise DataError(f"the dataset has no usable case{why}", where=dataset.name)
+    return dataset if data.limit is None else _limited(dataset, data.limit)
+
+
+def _adapt(name: str, root: Path, options: Mapping[str, Any]) -> Dataset:
+    adapter = registry.load("adapters", name)
+    found: Dataset = adapter(root, **check_options("adapters", name, options))
+    return found
+
+
+def _from_catalog(data: DataSection, entry: CatalogEntry) -> Dataset:
+    assert data.dataset is not None
+    root = Path(data.root).expanduser() if data.root else data_root() / entry.folder
+    if not root.is_dir() and entry.source is not None:
+        raise DataError(
+            f"the dataset {data.dataset!r} is not there",
+            where=str(root),
+            todo=f"get it from {entry.source} and unpack it there, or set data.root=FOLDER",
+        )
+    found = _adapt(entry.adapter.name, root, {**entry.adapter.options, **data.options})
+    facts = {
+        "title": entry.title,
+        "modality": entry.modality,
+        "source": entry.source,
+        "licence": entry.licence,
+        "citation": entry.citation,
+        "patient": entry.patient,
+        "unit": entry.unit,
+    }
+    known = {k: v for k, v in facts.items() if v is not None}
+    labels = _labels(found, entry, keep_positive="positive" in data.options)
+    return replace(found, name=data.dataset, labels=labels, facts={**found.facts, **known})
+
+
+def _labels(found: Dataset, entry: CatalogEntry, *, keep_positive: bool) -> Mapping[str, LabelSchema]:
+    """The adapter's schema with what the catalog adds: stored values, colours, codes, the positive class."""
+    schema = found.labels.get("class")
+    if schema is None or entry.labels is None or not entry.labels.classes:
+        return found.labels
+    known = {c.name: c for c in entry.labels.classes}
+    if tuple(known) != schema.names:
+        # Options of the recipe changed the classes: the catalog no longer speaks of them.
+        return found.labels
+    classes = tuple(LabelClass(c.value, c.name, c.color, c.code) for c in known.values())
+    positive = schema.positive if keep_positive else entry.labels.positive or schema.positive
+    return {**found.labels, "class": LabelSchema(classes, schema.multilabel, positive)}
+
+
+def _limited(dataset: Dataset, limit: int) -> Dataset:
+    """At most ``limit`` cases: whole groups, taken at even distances from the list of all."""
+    groups: dict[str, list[Case]] = {}
+    for case in dataset.cases:
+        groups.setdefault(case.group or case.patient or case.id, []).append(case)
+    names = list(groups)
+    # Bit reversal visits the list evenly at every length, without a random choice.
+    bits = max(1, (len(names) - 1).bit_length())
+    order = sorted(range(len(names)), key=lambda i: int(f"{i:0{bits}b}"[::-1], 2))
+    chosen: set[str] = set()
+    for index in order:
+        members = groups[names[index]]
+        if len(chosen) + len(members) <= limit:
+            chosen.update(c.id for c in members)
+    if not chosen:
+        chosen.update(c.id for c in groups[names[0]][:limit])
+    return replace(dataset, cases=tuple(c for c in dataset.cases if c.id in chosen))

@@ -1,0 +1,166 @@
+"""Augmentation: a function of seed, epoch and case, and geometry that goes where the matrix says."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from medcnn.data.augment import AffineDraw, Augmenter, _rotations, _transform
+from medcnn.data.batch import Batch
+from medcnn.data.randomness import uniforms
+from medcnn.recipe.schema import AugmentSection
+
+OFF = {k: 0.0 for k in ("rotate", "zoom", "shift", "brightness", "contrast", "gamma", "noise", "blur", "erase", "mixup")}
+EVERYTHING = {
+    **OFF,
+    "rotate": 20,
+    "zoom": 0.2,
+    "shift": 0.1,
+    "brightness": 0.2,
+    "contrast": 0.2,
+    "gamma": 0.3,
+    "noise": 0.1,
+    "blur": 1.5,
+    "erase": 0.2,
+}
+
+
+def section(**options: float) -> AugmentSection:
+    return AugmentSection(**{**OFF, "probability": 1.0, **options})
+
+
+def batch_of(index: list[int], shape: tuple[int, ...] = (2, 9, 12)) -> Batch:
+    images = [torch.rand(shape, generator=torch.Generator().manual_seed(i + 5)) for i in index]
+    return Batch(torch.stack(images), {"class": torch.tensor(index)}, torch.tensor(index))
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 12), (1, 6, 7, 8)])
+@pytest.mark.parametrize("probability", [1.0, 0.5])
+def test_a_case_does_not_depend_on_its_batch(shape: tuple[int, ...], probability: float) -> None:
+    augmenter = Augmenter(AugmentSection(**{**EVERYTHING, "probability": probability}), (0, 1), seed=4)
+    whole = augmenter(batch_of([0, 1, 2, 3, 4, 5], shape), epoch=2).image
+    turned = augmenter(batch_of([5, 2, 0], shape), epoch=2).image
+    for place, case in enumerate([5, 2, 0]):
+        torch.testing.assert_close(turned[place], whole[case], rtol=1e-5, atol=1e-6)
+        alone = augmenter(batch_of([case], shape), epoch=2).image[0]
+        torch.testing.assert_close(alone, whole[case], rtol=1e-5, atol=1e-6)
+
+
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    one, other = Augmenter(section(noise=0.1), (), seed=1), Augmenter(section(noise=0.1), (), seed=2)
+    batch = batch_of([0, 1])
+    assert torch.equal(one(batch, epoch=0).image, one(batch, epoch=0).image)
+    assert not torch.equal(one(batch, epoch=0).image, one(batch, epoch=1).image)
+    assert not torch.equal(one(batch, epoch=0).image, other(batch, epoch=0).image)
+
+
+def test_no_global_generator_is_touched_nor_the_given_batch() -> None:
+    batch = batch_of([0, 1, 2])
+    image, state, numpy_state = batch.image.clone(), torch.get_rng_state(), np.random.get_state()[1].copy()
+    Augmenter(AugmentSection(**{**EVERYTHING, "mixup": 0.4}), (0, 1), seed=0)(batch, epoch=0)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (np.random.get_state()[1] == numpy_state).all()
+    assert torch.equal(batch.image, image)
+    assert set(batch.targets) == {"class"}
+
+
+def test_null_is_the_identity() -> None:
+    batch = batch_of([0, 1])
+    assert Augmenter(None, (0, 1), seed=0)(batch, epoch=0) is batch
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 12), (1, 6, 7, 8)])
+def test_what_is_not_chosen_is_left_to_the_bit(shape: tuple[int, ...]) -> None:
+    index = list(range(12))
+    batch = batch_of(index, shape)
+    batch.image -= 0.5
+    options = AugmentSection(**{**EVERYTHING, "probability": 0.4, "blur": 0.0})
+    found = Augmenter(options, (0, 1), seed=1)(batch, epoch=0).image
+    chosen = uniforms(1, 0, np.array(index), 1)[:, 0] < 0.4
+    assert 0 < chosen.sum() < len(index)
+    for i in index:
+        assert torch.equal(found[i], batch.image[i]) != chosen[i]
+
+
+@pytest.mark.parametrize("axes", [(), (0,), (1,), (0, 1)])
+def test_only_symmetric_axes_are_mirrored(axes: tuple[int, ...]) -> None:
+    batch = batch_of(list(range(24)))
+    found = Augmenter(section(), axes, seed=0)(batch, epoch=0).image
+    mirrored = [a for a in ((), (0,), (1,), (0, 1)) if set(a) <= set(axes)]
+    seen = set()
+    for before, after in zip(batch.image, found, strict=True):
+        fitting = [a for a in mirrored if torch.allclose(after, before.flip([x + 1 for x in a]), atol=1e-5)]
+        assert len(fitting) == 1
+        seen.add(fitting[0])
+    assert seen == set(mirrored)
+
+
+def test_a_mirror_image_of_a_volume_is_along_the_axis_named() -> None:
+    batch = batch_of(list(range(8)), (1, 4, 5, 6))
+    found = Augmenter(section(), (0,), seed=0)(batch, epoch=0).image
+    kinds = set()
+    for before, after in zip(batch.image, found, strict=True):
+        flipped = torch.allclose(after, before.flip([1]), atol=1e-5)
+        assert flipped or torch.equal(after, before)
+        kinds.add(flipped)
+    assert kinds == {True, False}
+
+
+@pytest.mark.parametrize(("shape", "dot"), [((41, 61), (28, 20)), ((21, 25, 31), (13, 16, 20))])
+def test_a_dot_goes_where_the_matrix_says(shape: tuple[int, ...], dot: tuple[int, ...]) -> None:
+    dims = len(shape)
+    places = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), -1)
+    blob = np.exp(-0.5 * ((places - np.array(dot)) ** 2).sum(-1) / 1.5**2).astype(np.float32)
+    index = list(range(6))
+    batch = Batch(torch.from_numpy(blob).expand(6, 1, *shape).clone(), {}, torch.tensor(index))
+    augmenter = Augmenter(section(rotate=30, zoom=0.1, shift=0.05), (0,), seed=3)
+    theta = augmenter.draw(np.array(index), 0, dims).theta.astype(np.float64)
+    found = augmenter(batch, epoch=0).image[:, 0].numpy()
+    # The matrix leads from output to input around the centre, last axis first.
+    lengths = np.array(shape[::-1])
+    centre = (lengths - 1) / 2
+    for image, matrix in zip(found, theta, strict=True):
+        target = np.array(dot[::-1]) - centre
+        expected = np.linalg.solve(matrix[:, :dims], target - matrix[:, dims] * lengths / 2) + centre
+        mass = [float((image * places[..., a]).sum() / image.sum()) for a in range(dims)][::-1]
+        np.testing.assert_allclose(mass, expected, atol=0.1)
+
+
+def test_a_quarter_turn_of_a_plane() -> None:
+    image = torch.zeros(1, 1, 5, 5)
+    image[0, 0, 4, 2] = 1
+    theta = np.zeros((1, 2, 3), np.float32)
+    theta[:, :, :2] = _rotations(np.array([[math.pi / 2]]), 2)
+    found = _transform(image, AffineDraw(theta, False))[0, 0]
+    # Output (y, x) takes from input x' = -y, y' = x around the centre: row 2 of the input is column 0 or 4.
+    assert found[2, 4] == pytest.approx(1, abs=1e-5)
+    assert float(found.sum()) == pytest.approx(1, abs=1e-4)
+
+
+def test_mixup_says_whom_it_mixed() -> None:
+    batch = batch_of([0, 1, 2])
+    found = Augmenter(section(mixup=0.4), (), seed=0)(batch, epoch=0)
+    partner, weight = found.targets["mix_index"], found.targets["mix_weight"]
+    assert ((weight >= 0.5) & (weight <= 1)).all()
+    shaped = weight.view(-1, 1, 1, 1)
+    torch.testing.assert_close(found.image, batch.image * shaped + batch.image[partner] * (1 - shaped))
+    assert (partner != torch.arange(3)).all()
+
+
+def test_erasing_covers_at_most_its_share() -> None:
+    batch = batch_of(list(range(10)), (1, 20, 20))
+    found = Augmenter(section(erase=0.25), (), seed=0)(batch, epoch=0).image
+    shares = (found != batch.image).float().mean((1, 2, 3))
+    assert (shares <= 0.35).all()
+    assert shares.max() > 0.05
+
+
+def test_draws_are_even() -> None:
+    drawn = uniforms(7, 1, np.arange(4000), 6)
+    assert drawn.min() >= 0
+    assert drawn.max() < 1
+    np.testing.assert_allclose(drawn.mean(0), 0.5, atol=0.02)
+    np.testing.assert_allclose(np.corrcoef(drawn.T), np.eye(6), atol=0.06)

@@ -1,0 +1,121 @@
+"""docs/cnn-basics.md and its recipe are in step with the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from torch import nn
+
+from medcnn.models import build_network
+from medcnn.models.describe import HEADINGS, LayerInfo, describe, total_parameters
+from medcnn.recipe.options import check_options
+from medcnn.recipe.schema import Recipe
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "cnn-basics.md").read_text(encoding="utf-8")
+RECIPE: dict[str, Any] = yaml.safe_load((ROOT / "recipes" / "cnn_basics.yaml").read_text(encoding="utf-8"))
+SNIPPETS = re.findall(r"^```python\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+
+
+def network_and_layers() -> tuple[nn.Module, list[LayerInfo]]:
+    recipe = Recipe.model_validate(RECIPE)
+    options = check_options("networks", recipe.model.name, recipe.model.options)
+    network = build_network(
+        recipe.model.name, options, spatial_dims=2, in_channels=1, outputs=2, size=recipe.input.size
+    )
+    return network, describe(network, (1, *recipe.input.size))
+
+
+def table(headings: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The rows of the table of the page that has these headings."""
+    lines = TEXT.splitlines()
+    start = lines.index("| " + " | ".join(headings) + " |") + 2
+    rows = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        rows.append(tuple(cell.strip() for cell in line.strip("|").split("|")))
+    return rows
+
+
+def test_the_table_of_layers_is_what_describe_gives() -> None:
+    _, layers = network_and_layers()
+    assert table(HEADINGS) == [layer.cells() for layer in layers]
+
+
+def test_the_worked_receptive_fields_are_those_of_the_table() -> None:
+    _, layers = network_and_layers()
+    found = {layer.name: layer.receptive_field for layer in layers}
+    names = {"convolution": "conv", "pooling": "pool"}
+    for step, sum_ in table(("layer", "receptive field")):
+        block, kind = re.fullmatch(r"block (\d), (\w+)", step).groups()  # type: ignore[union-attr]
+        left, right = sum_.replace("×", "*").split("=")
+        value = sum(int(a) * int(b) for a, b in re.findall(r"(\d+)(?: \* (\d+))", left)) + int(left.split("+")[0])
+        assert value == int(right)
+        assert found[f"features.block{block}.{names[kind]}"] == (value, value)
+
+
+def test_the_totals_stand_in_the_text() -> None:
+    network, layers = network_and_layers()
+    work = sum(layer.multiply_adds for layer in layers)
+    assert f"{total_parameters(network):,} parameters and {work:,} multiply-adds" in TEXT
+
+
+@pytest.mark.parametrize("section", ["model", "training"])
+def test_the_page_shows_the_recipe_as_it_is(section: str) -> None:
+    blocks = re.findall(r"(?:^    .*\n)+", TEXT, flags=re.MULTILINE)
+    shown = [yaml.safe_load(b) for b in blocks if f"    {section}:\n" in b]
+    assert shown
+    assert all(RECIPE[section] == s[section] for s in shown)
+
+
+def test_there_are_snippets() -> None:
+    assert len(SNIPPETS) >= 4
+
+
+@pytest.mark.parametrize("code", SNIPPETS, ids=range(len(SNIPPETS)))
+def test_snippets_run_as_they_are(code: str) -> None:
+    exec(compile(code, "cnn-basics.md", "exec"), {"__name__": "snippet"})
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        "filter",
+        "kernel size",
+        "receptive field",
+        "stride",
+        "padding",
+        "pooling",
+        "batch normalisation",
+        "activation",
+        "flatten",
+        "dense",
+        "forward pass",
+        "backward pass",
+        "epoch",
+        "batch size",
+        "learning rate",
+        "loss",
+        "cross-entropy",
+        "mean squared error",
+        "optimizer",
+        "sgd",
+        "adam",
+        "u-net",
+        "retinanet",
+        "0 or 1, where 1 is abdomen",
+    ],
+)
+def test_every_term_of_the_course_is_there(term: str) -> None:
+    assert term in TEXT.lower()
+
+
+def test_the_recipe_uses_the_documented_starting_point() -> None:
+    recipe = Recipe.model_validate(RECIPE)
+    assert recipe.model.name == "basic_cnn"
+    assert (recipe.training.optimizer.name, recipe.training.learning_rate) == ("sgd", 0.01)

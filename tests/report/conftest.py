@@ -1,0 +1,271 @@
+"""Run folders as a training leaves them, made up: exclusive classes, two classes, folds."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medcnn.evaluation.results import (
+    CurvePanel,
+    DistributionPanel,
+    Evaluation,
+    Figure,
+    GalleryItem,
+    GalleryPanel,
+    Interval,
+    MatrixPanel,
+    Series,
+    TablePanel,
+)
+
+SIX = ("AbdomenCT", "BreastMRI", "CXR", "ChestCT", "Hand", "HeadCT")
+TWO = ("other", "abdomen")
+SECRETS = ("pat-000", "Doe^Jane", "workstation-17", "jdoe", "1.2.840.113619.2.55.3", "2021-03-14", "/data/secret")
+BUILD: dict[str, Any] = {}
+
+
+def builder(function: Callable[..., Path]) -> Callable[..., Path]:
+    BUILD[function.__name__] = function
+    return function
+
+
+def interval(value: float, width: float, clusters: int, resampled: str = "patient") -> Interval:
+    if clusters < 20:
+        return Interval(value - width, min(1.0, value + width), None, f"range over {clusters} clusters", "cluster")
+    method = f"bootstrap over {clusters} patients, 2,000 resamples"
+    return Interval(value - width, min(1.0, value + width * 0.7), 0.95, method, resampled)
+
+
+def figure(name: str, label: str, value: float | None, n: int, clusters: int, **more: Any) -> Figure:
+    given = more.pop("interval", interval(value, 0.012, clusters) if value is not None else None)
+    return Figure(name, label, value, n, interval=given, clusters=clusters, **more)
+
+
+def roc(name: str, sharpness: float, seed: int) -> Series:
+    rng = np.random.default_rng(seed)
+    x = np.sort(np.concatenate([[0.0, 1.0], rng.random(900) ** 2]))
+    y = np.maximum.accumulate(np.clip(x ** (1 / sharpness) + rng.normal(0, 0.004, len(x)), 0, 1))
+    y[0], y[-1] = 0, 1
+    low, high = np.clip(y - 0.03, 0, 1), np.clip(y + 0.02, 0, 1)
+    return Series(name, x.tolist(), y.tolist(), low.tolist(), high.tolist(), [(0.1, float(np.interp(0.1, x, y)), "threshold 0.43 (Youden, on validation)")])
+
+
+def evaluation(classes: Sequence[str], clusters: int, part: str = "test", n: int = 846) -> Evaluation:
+    rng = np.random.default_rng(7)
+    values = [0.997, 0.981, 0.962, 0.991, 1.0, 0.934][: len(classes)]
+    binary = len(classes) == 2
+    counts = [[int(v * 140) if i == j else int(rng.integers(0, 3)) for j in range(len(classes))] for i, v in enumerate(values)]
+    per_class = [
+        [
+            c,
+            figure("f1", "F1", v, sum(row), clusters, target=c, part=part),
+            figure("sensitivity", "Sensitivity", v - 0.004, sum(row), clusters, target=c, part=part),
+            figure("precision", "Precision", v - 0.002, sum(row), clusters, target=c, part=part),
+            Figure("accuracy", "Accuracy", 0.99, sum(row), target=c, part=part, clusters=clusters, baseline=0.833,
+                   baseline_label="all negative", interval=Interval(0.98, 0.995, 0.95, "Wilson on the effective n", "patient")),
+        ]
+        for c, v, row in zip(classes, values, counts, strict=True)
+    ]
+    undefined = "no case of this class in the subgroup (0 of 14)"
+    figures = [
+        figure("f1", "F1", 0.978, n, clusters, average=None if binary else "macro", target=classes[1] if binary else None, part=part),
+        figure("sensitivity", "Sensitivity", 0.973, n, clusters, average=None if binary else "macro", target=classes[1] if binary else None, part=part),
+        figure("precision", "Precision", 0.984, n, clusters, average=None if binary else "macro", target=classes[1] if binary else None, part=part),
+        figure("accuracy", "Accuracy", 0.979, n, clusters, part=part, baseline=0.182, baseline_label="majority class"),
+        figure("auroc", "AUROC", 0.9991, n, clusters, average=None if binary else "macro", target=classes[1] if binary else None, part=part),
+        figure("mcc", "MCC", None, n, clusters, part=part, note="withheld: undefined in 8.1 % of the resamples"),
+        figure("f1", "F1", 0.981, 41, clusters, average=None if binary else "macro", target=classes[1] if binary else None, unit="patient", part=part),
+    ]  # fmt: skip
+    panels = [
+        TablePanel("by-class", "Figures by class", ["Class", "F1", "Sensitivity", "Precision", "Accuracy"], per_class, "One class against all others."),
+        MatrixPanel("confusion", "Confusion matrix", "Reference", "Prediction", classes, classes, counts),
+        CurvePanel("roc", "ROC", "1 − specificity", "sensitivity", [roc(f"{c}: AUROC {0.9991 - i / 400:.3f}", 9 - i, i) for i, c in enumerate(classes[1:] if binary else classes)], diagonal=True, x_range=(0, 1), y_range=(0, 1), caption="Bands: 95 %, bootstrap over patients."),
+        CurvePanel("pr", "Precision and recall", "sensitivity (recall)", "precision", [Series(c, list(np.linspace(0, 1, 500)), list(1 - 0.2 * np.linspace(0, 1, 500) ** (6 + i))) for i, c in enumerate(classes[1:] if binary else classes)], x_range=(0, 1), y_range=(0, 1)),
+        CurvePanel("reliability", "Reliability", "predicted probability", "observed share", [Series("all classes", [0.05, 0.2, 0.4, 0.6, 0.8, 0.97], [0.04, 0.25, 0.36, 0.66, 0.83, 0.98], [0.02, 0.15, 0.2, 0.5, 0.7, 0.95], [0.08, 0.4, 0.5, 0.8, 0.92, 0.99])], diagonal=True, x_range=(0, 1), y_range=(0, 1), caption="Ten bins of equal count."),
+        DistributionPanel("scores", "Scores by reference", f"probability of {classes[1]}", {"reference: other": rng.beta(1, 9, 600).tolist(), f"reference: {classes[1]}": rng.beta(9, 1.2, 240).tolist()}, list(np.linspace(0, 1, 26))),
+        DistributionPanel("margins", "Probability of the reference class", "probability", {c: rng.beta(9, 1.5, 60).tolist() for c in classes}),
+        TablePanel("subgroups", "By sex and age", ["Subgroup", "F1", "Sensitivity"], [
+            ["sex: F", figure("f1", "F1", 0.975, 412, clusters), figure("sensitivity", "Sensitivity", 0.97, 412, clusters)],
+            ["sex: M", figure("f1", "F1", 0.981, 420, clusters), figure("sensitivity", "Sensitivity", 0.977, 420, clusters)],
+            ["age: 93", figure("f1", "F1", 0.9, 14, 3, interval=None, note="no interval: 3 clusters, fewer than 5"), Figure("sensitivity", "Sensitivity", None, 14, note=undefined)],
+        ], section="subgroups"),
+        GalleryPanel("errors", "Most confident errors", [GalleryItem(f"case {i:03d}", f"{classes[0]} taken for {classes[1]} (0.99), patient of 93 years", "wrong") for i in range(8)], "The errors with the highest probability."),
+        GalleryPanel("correct", "Random correct cases", [GalleryItem(f"case {i:03d}", f"{classes[1]} (0.97)", "right") for i in range(20, 28)]),
+    ]  # fmt: skip
+    head = [(f.id, f.target, f.average, f.unit) for f in figures[:6]]
+    warnings = ["Patients are unknown: intervals are at the image level and too narrow if patients repeat."]
+    if clusters < 20:
+        warnings.append(f"There are {clusters} clusters: below 20 no percentile interval is printed, but the range.")
+    notes = [
+        f"F1 = 2tp / (2tp + fp + fn). Positive class: {classes[1]}.",
+        "The threshold 0.43 was chosen on validation (Youden).",
+        "Per patient: mean of the probabilities.",
+    ]
+    return Evaluation("some-task", f"{', '.join(classes[:2])} on the {part} part", figures, head, panels, warnings, notes)
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def log_rows(seed: int, epochs: int = 12) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    return [
+        {
+            "epoch": e + 1,
+            "step": 50 * (e + 1),
+            "train_loss": 1.7 * np.exp(-e / 3) + 0.04 + rng.normal(0, 0.01),
+            "validation_loss": 1.5 * np.exp(-e / 3) + 0.09 + rng.normal(0, 0.03),
+            "validation_macro_f1": 1 - 0.6 * np.exp(-e / 2.5) - abs(rng.normal(0, 0.01)),
+            "learning_rate": 0.01 * (1 + np.cos(np.pi * e / epochs)) / 2,
+            "seconds": 7.5,
+        }
+        for e in range(epochs)
+    ]
+
+
+def case_rows(classes: Sequence[str], count: int) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(3)
+    rows = []
+    for i in range(count):
+        patient = f"pat-{i // 3:05d}"
+        rows.append(
+            {
+                "case": f"case {i:03d}", "patient": patient, "group": patient, "cluster": patient, "part": "",
+                "reader": "raster", "paths": f"/data/secret/{patient}/Doe^Jane_{i}.png", "key": "", "index": "",
+                "label": classes[int(rng.integers(len(classes)))], "attr_sex": "FM"[i // 3 % 2],
+                "attr_age": int(rng.integers(30, 99)), "attr_study_date": "2021-03-14",
+                "attr_scanner": f"scanner {'AB'[i % 2]}", "attr_referrer": f"Dr {i}",
+            }
+        )  # fmt: skip
+    return rows
+
+
+def parts_of(rows: Sequence[dict[str, Any]], folds: int) -> list[dict[str, str]]:
+    out = []
+    for row in rows:
+        number = int(row["patient"].removeprefix("pat-"))
+        made = {"case": row["case"], "group": row["group"]}
+        if folds == 1:
+            made["part"] = ("test", "validation", *["training"] * 5)[number % 7]
+        for fold in range(folds) if folds > 1 else ():
+            places = {fold: "test", (fold + 1) % folds: "validation"}
+            made[f"part_{fold}"] = places.get(number % folds, "training")
+        out.append(made)
+    return out
+
+
+def recipe(title: str) -> str:
+    return f"""\
+title: {title}
+description: Body part from a single slice; a trial of the house.
+task: {{name: some-task}}
+data: {{dataset: mednist, root: /data/secret/MedNIST, split: {{by: fractions, test: 0.15}}}}
+input: {{size: [64, 64], channels: 1, intensity: {{method: range}}, symmetric_axes: [], augment: {{rotate: 10.0, zoom: 0.1}}}}
+model: {{name: small_resnet, width: 32}}
+training: {{epochs: 12, batch_size: 128, optimizer: {{name: sgd, momentum: 0.9, nesterov: true}}, learning_rate: 0.01, schedule: {{name: one_cycle}}}}
+evaluation: {{threshold: youden, resamples: 2000}}
+report: {{title: null, gallery: 12}}
+seed: 20210314
+"""
+
+
+def provenance() -> dict[str, Any]:
+    return {
+        "versions": {"medcnn": "0.1.0", "torch": "2.14.0+cpu", "python": "3.11.9"},
+        "hardware": {"device": "cpu", "cpu": "Xeon, 2 cores", "memory_gb": 8.0, "hostname": "workstation-17"},
+        "times": {"started": "2021-03-14T10:00:00", "training_seconds": 91.2},
+        "user": "jdoe",
+        "cwd": "/home/jdoe/work",
+        "command": ["/home/jdoe/.venv/bin/medcnn", "run", "/home/jdoe/work/r.yaml", "data.root=/data/secret/MedNIST"],
+        "digests": {"recipe": "a" * 64, "data": "b" * 64},
+        "dataset": {
+            "title": "MedNIST", "licence": "CC BY-SA 4.0", "modality": "CT, MR, X-ray", "patient": "unknown",
+            "citation": "Collected from TCIA, the RSNA Bone Age Challenge and the NIH chest X-ray set; B. J. Erickson.",
+        },
+        "model": {
+            "name": "small_resnet", "parameters": 1_123_456,
+            "layers": [{"name": f"stage{i}.conv", "output": "(32, 64, 64)", "parameters": 9216, "receptive_field": 3 + 4 * i} for i in range(9)],
+        },
+    }  # fmt: skip
+
+
+@builder
+def full_run(folder: Path, classes: Sequence[str] = SIX, folds: int = 1, clusters: int = 41) -> Path:
+    """A run folder with every file; 846 cases."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = case_rows(classes, 846)
+    excluded = [
+        {"case": f"bad {i}", "path": f"/data/secret/bad/{i}.png", "reason": f"cannot be read: /data/secret/bad/{i}.png is truncated"}
+        for i in range(5)
+    ]  # fmt: skip
+    excluded.append({"case": "case 845", "path": "", "reason": "no label"})
+    (folder / "recipe.yaml").write_text(recipe("Body part, six classes"), encoding="utf-8")
+    write_csv(folder / "cases.csv", rows)
+    write_csv(folder / "exclusions.csv", excluded)
+    write_csv(folder / "split.csv", parts_of(rows[:845], folds))
+    digest = hashlib.sha256((folder / "split.csv").read_bytes()).hexdigest()
+    write_json(folder / "split.json", {"digest": digest, "by": "fractions", "seed": 3, "folds": folds, "notes": ["One group, pat-00004, holds 2.1 % of the cases."]})  # fmt: skip
+    write_json(folder / "audit.json", {
+        "headline": ["12 identical images were found."],
+        "findings": [
+            {"severity": "info", "what": "surplus copies of identical images", "count": 12, "examples": [["case 003", "case 009"]]},
+            {"severity": "caution", "what": "image is constant: /data/secret/pat-00001/Doe^Jane_3.png", "count": 1, "cases": ["case 003"]},
+        ],
+        "sizes": {"64x64": 845, "other": 1},
+    })  # fmt: skip
+    write_json(folder / "provenance.json", provenance())
+    for fold in range(folds):
+        write_csv(folder / ("training" if folds == 1 else f"fold-{fold}") / "log.csv", log_rows(fold))
+    part = "test" if folds == 1 else "out-of-fold"
+    write_json(folder / "evaluation" / "metrics.json", evaluation(classes, clusters, part).to_json())
+    write_csv(folder / "evaluation" / "cases.csv", [{"case": r["case"]} for r in rows[:121]])
+    return folder
+
+
+@builder
+def external_run(folder: Path) -> Path:
+    """Two classes, with an evaluation on another dataset."""
+    full_run(folder, TWO, clusters=19)
+    other = evaluation(TWO, 33, "hospital-b", 310).to_json()
+    other["figures"][0]["value"] = 0.871
+    write_json(folder / "evaluation" / "external-hospital-b" / "metrics.json", other)
+    return folder
+
+
+def pictures(case: str) -> np.ndarray | None:
+    """A picture for all cases but one: 200 x 260 px, so that it must shrink."""
+    if case == "case 002":
+        return None
+    seed = int(case.split()[-1])
+    y, x = np.mgrid[-1:1:200j, -1.3:1.3:260j]
+    body = 150 * np.exp(-((x / 0.9) ** 2 + (y / 0.7) ** 2) ** 3) + 60 * np.exp(-(((x - 0.3) * 5) ** 2 + (y * 5) ** 2))
+    noise = np.random.default_rng(seed).normal(0, 6, body.shape)
+    grey = np.clip(body + noise, 0, 255).astype(np.uint8)
+    return np.stack([grey] * 3, -1) if seed % 2 else grey
+
+
+BUILD["pictures"] = pictures
+BUILD["evaluation"] = evaluation
+
+
+@pytest.fixture
+def build() -> Any:
+    """The builders by name."""
+    return type("Build", (), {k: staticmethod(v) for k, v in BUILD.items()})

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.errors import ImageError
+from medcnn.geometry.affines import axis_order, parse_codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +54,28 @@ def reorient(grid: Grid, codes: str) -> Grid:
     Raises:
         ImageError: If the image has no world frame.
     """
-    import nibabel
-
     dims = grid.array.ndim - 1
     if grid.affine is None or dims != 3:
         raise ImageError(
             "the image has no world frame, so it cannot be oriented",
             todo="leave input.orientation out, or use files that carry their geometry",
         )
-    start = nibabel.io_orientation(grid.affine)
-    change = nibabel.orientations.ornt_transform(start, nibabel.orientations.axcodes2ornt(tuple(codes)))
-    array = np.stack([nibabel.orientations.apply_orientation(channel, change) for channel in grid.array])
-    step = np.linalg.inv(nibabel.orientations.inv_ornt_aff(change, grid.array.shape[1:]))
-    order = [int(a) for a in change[:, 0]]
-    spacing = None
-    if grid.spacing is not None:
-        moved = [0.0] * dims
-        for source, target in enumerate(order):
-            moved[target] = grid.spacing[source]
-        spacing = tuple(moved)
+    have, want = axis_order(grid.affine), parse_codes(codes)
+    # For each new axis: the old axis along the same world axis, and whether it runs the other way.
+    source = [next(v for v, (w, _) in enumerate(have) if w == world) for world, _ in want]
+    array = grid.array.transpose(0, *(v + 1 for v in source))
+    step = np.zeros((4, 4))
+    step[3, 3] = 1
+    for target, (v, (_, sign)) in enumerate(zip(source, want, strict=True)):
+        if have[v][1] == sign:
+            step[target, v] = 1
+        else:
+            array = np.flip(array, target + 1)
+            step[target, v], step[target, 3] = -1, grid.array.shape[v + 1] - 1
+    spacing = None if grid.spacing is None else tuple(grid.spacing[v] for v in source)
     affine = grid.affine @ np.linalg.inv(step)
-    return replace(grid, array=array, matrix=step @ grid.matrix, spacing=spacing, affine=affine)
+    moved = np.ascontiguousarray(array)
+    return replace(grid, array=moved, matrix=step @ grid.matrix, spacing=spacing, affine=affine)
 
 
 def resample_to_spacing(grid: Grid, spacing: Sequence[float]) -> Grid:

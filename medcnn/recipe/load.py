@@ -129,9 +129,7 @@ def _check_members(
         raise RecipeError(list(dict.fromkeys(problems)))
 
 
-def _recipe(
-    document: Document, overrides: Sequence[str], code: Path | None, checks: Sequence[Check]
-) -> Recipe:
+def _recipe(document: Document, overrides: Sequence[str], code: Path | None, checks: Sequence[Check]) -> Recipe:
     if not isinstance(document.data, dict):
         found = "nothing" if document.data is None else repr(document.data)[:40]
         raise RecipeError([f"{document.source}: a recipe is a mapping with the keys {_sections()}, found {found}"])

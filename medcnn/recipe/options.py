@@ -7,8 +7,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PydanticSchemaGenerationError, PydanticUserError, create_model
-from pydantic import ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PydanticSchemaGenerationError,
+    PydanticUserError,
+    ValidationError,
+    create_model,
+)
 
 from medcnn import registry
 from medcnn.errors import MedcnnError, RecipeError
@@ -29,6 +36,14 @@ _SUPPLIED: dict[registry.Kind, frozenset[str]] = {
 
 # Evaluators receive tables and labels by position: what has no default is never an option there.
 _SUPPLIED_WITHOUT_DEFAULT: frozenset[registry.Kind] = frozenset({"evaluators", "readers"})
+
+# What every network knows beside its builder's arguments: medcnn does it after the network is built.
+_COMMON: dict[registry.Kind, tuple[Argument, ...]] = {
+    "networks": (
+        Argument("weights", str | None, None, "A local file of weights to start from; absent: random weights."),
+        Argument("strict_weights", bool, True, "Whether each weight must fit; else those that fit are taken."),
+    ),
+}
 
 _METHODS: dict[registry.Kind, str] = {"tasks": "create"}
 
@@ -63,7 +78,7 @@ def _model(kind: registry.Kind, target: str) -> type[BaseModel]:
     skipped = kind in _SUPPLIED_WITHOUT_DEFAULT
     fields = {
         f"option_{a.name}": (a.annotation, Field(... if a.default is REQUIRED else a.default, **_words(a)))
-        for a in signature.arguments
+        for a in (*signature.arguments, *_COMMON.get(kind, ()))
         if not (skipped and a.default is REQUIRED)
     }
     title = target.rpartition(":")[2]

@@ -265,9 +265,7 @@ class TrainingSection(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU where there is one.")
     devices: Count | Literal["auto"] = Field(1, description="Processes of DDP: GPUs, or CPU processes.")
     nodes: Count = Field(1, description="Machines of DDP.")
-    precision: Precision = Field(
-        "auto", description="auto: bf16 where the hardware has it, else 32."
-    )
+    precision: Precision = Field("auto", description="auto: bf16 where the hardware has it, else 32.")
     threads: Count | None = Field(None, description="Torch threads on the CPU; absent: all cores.")
     sync_batchnorm: bool = Field(False, description="Batch statistics over all processes of DDP.")
     loggers: tuple[Literal["tensorboard", "mlflow"], ...] = Field(

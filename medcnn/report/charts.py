@@ -133,7 +133,8 @@ def _douglas_peucker(x: NDArray[np.float64], y: NDArray[np.float64], tolerance: 
 
 def _finite(values: Sequence[Any]) -> NDArray[np.float64]:
     array = np.array([np.nan if v is None else v for v in values], float)
-    return array[np.isfinite(array)]
+    finite: NDArray[np.float64] = array[np.isfinite(array)]
+    return finite
 
 
 def _columns(panel: CurvePanel, series: Series) -> list[NDArray[np.float64]]:

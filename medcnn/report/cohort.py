@@ -160,8 +160,16 @@ def split_section(run: RunFiles, shown: Shown) -> Section | None:
     said = [f"by {facts['by']}" if facts.get("by") else "", f"seed {facts['seed']}" if "seed" in facts else ""]
     lead = ", ".join(s for s in said if s)
     if several:
-        lead += f"{', ' if lead else ''}{len(divisions)} folds; each case is in the test part of one fold"
+        lead += f"{', ' if lead else ''}{len(divisions)} folds{_tested(run.split or (), divisions)}"
     return Section("split", "The split and its balance", blocks, f"Divided {lead}." if lead else "")
+
+
+def _tested(rows: Sequence[Row], divisions: Sequence[Fold]) -> str:
+    times = Counter(row["case"] for fold in divisions for row in fold.parts.get("test", ()))
+    untested, repeated = len(rows) - len(times), sum(n > 1 for n in times.values())
+    if not untested and not repeated:
+        return "; each case is in the test part of one fold"
+    return f"; {untested:,} of {len(rows):,} cases are in no test part, {repeated:,} in several"
 
 
 def _sizes(divisions: Sequence[Fold]) -> TableBlock:

@@ -293,4 +293,4 @@ def command_line(command: Any) -> str:
 def _yaml(value: Any) -> str:
     import yaml
 
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from medcnn.data.batch import Batch
 from medcnn.evaluation.results import Evaluation
-from medcnn.types import Case, Dataset, LabelSchema, Prediction, Target
+from medcnn.types import Case, Dataset, LabelSchema, Part, Prediction, Target
 
 Row = dict[str, NDArray[Any]]
 
@@ -126,7 +126,7 @@ class Task(ABC):
         """Name of the loss where the recipe gives none."""
 
     @abstractmethod
-    def check(self, parts: Mapping[str, Sequence[Case]]) -> list[str]:
+    def check(self, parts: Mapping[Part, Sequence[Case]]) -> list[str]:
         """Cautions about a split's parts; raises :class:`~medcnn.errors.DataError` where training is pointless."""
 
     @abstractmethod

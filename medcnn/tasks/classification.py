@@ -20,7 +20,7 @@ from medcnn.evaluation.results import Evaluation
 from medcnn.evaluation.thresholds import choose_thresholds, values
 from medcnn.tasks.base import EvaluationOptions, Row, Task, TaskModel, TrainingFacts
 from medcnn.tasks.predictions import describe_cases, read_columns, stack, write_columns
-from medcnn.types import Case, ClassLabel, ClassPrediction, Dataset, LabelClass, LabelSchema, Prediction
+from medcnn.types import Case, ClassLabel, ClassPrediction, Dataset, LabelClass, LabelSchema, Part, Prediction
 
 
 class ClassificationModel(TaskModel):
@@ -50,7 +50,7 @@ class ClassificationModel(TaskModel):
 
     def probabilities(self, image: Tensor) -> Tensor:
         """``(B, classes)`` float32 in [0, 1]."""
-        logits = self.network(image).float()
+        logits: Tensor = self.network(image).float()
         return logits.softmax(1) if self.exclusive else logits.sigmoid()
 
     def predict(self, image: Tensor) -> list[Prediction]:
@@ -138,7 +138,7 @@ class ClassificationTask(Task):
         names = [n for n, s in zip(self._schema.names, label.states, strict=True) if s == 1]
         return "+".join(names) if names else "none"
 
-    def check(self, parts: Mapping[str, Sequence[Case]]) -> list[str]:
+    def check(self, parts: Mapping[Part, Sequence[Case]]) -> list[str]:
         """Cautions about the parts of a split; a training part with one class only is an error."""
         counts = {part: self._states(cases)[0].sum(0) for part, cases in parts.items()}
         training = counts["training"]
@@ -200,7 +200,9 @@ class ClassificationTask(Task):
         if fits is not None and fits != exclusive:
             kind = "exclusive classes" if exclusive else "several labels a case"
             raise ModelError(
-                f"this loss does not fit {kind}", where="training.loss", todo=f"use {self.default_loss} or focal"
+                f"this loss does not fit {kind}",
+                where="training.loss",
+                todo=f"use {self.default_loss}, or focal with exclusive: {str(exclusive).lower()}",
             )
         return ClassificationModel(network, loss, exclusive=exclusive)
 
@@ -245,7 +247,7 @@ class ClassificationTask(Task):
         return values(choose_thresholds(table if len(table) else None, self._schema, **rule))
 
     def evaluate(self, folders: Sequence[Path], cases: Mapping[str, Case], options: EvaluationOptions) -> Evaluation:
-        """Counts and rank figures with intervals; see :func:`~medcnn.evaluation.classification.evaluate_classification`."""
+        """Counts and rank figures with intervals, as the recipe's ``evaluation`` section says."""
         table = stack([self._table(f, options.part, cases, k) for k, f in enumerate(folders)])
         sources: Sequence[ClassificationTable] | Sequence[Mapping[str, float]] = options.thresholds
         if not sources:
@@ -265,7 +267,7 @@ class ClassificationTask(Task):
     def combine(self, predictions: Sequence[Prediction]) -> ClassPrediction:
         """The mean of the probabilities."""
         rows = [p.probabilities for p in predictions if isinstance(p, ClassPrediction)]
-        return ClassPrediction(np.mean(rows, axis=0, dtype=np.float64).astype(np.float32))
+        return ClassPrediction(np.asarray(np.mean(rows, axis=0, dtype=np.float64), np.float32))
 
     def decide(self, prediction: Prediction, thresholds: Mapping[str, float]) -> dict[str, Any]:
         """The probabilities and the class: at its threshold where one is stored, else the most probable one.

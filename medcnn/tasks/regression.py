@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from medcnn.data.batch import Batch
 from medcnn.errors import DataError, ModelError
 from medcnn.tasks.base import Row, Task, TaskModel, TrainingFacts
-from medcnn.tasks.predictions import write_columns
-from medcnn.types import Case, Dataset, Prediction, Value, ValuePrediction
+from medcnn.tasks.predictions import describe_cases, read_columns, stack, write_columns
+from medcnn.types import Case, Dataset, Part, Prediction, Value, ValuePrediction
 
 STRATA = 4
 
@@ -148,7 +148,7 @@ class RegressionTask(Task):
         target = case.target(Value)
         return target.value if target is not None else None
 
-    def check(self, parts: Mapping[str, Sequence[Case]]) -> list[str]:
+    def check(self, parts: Mapping[Part, Sequence[Case]]) -> list[str]:
         """Fewer than two different values in the training part are an error."""
         known = {self._value(case) for case in parts["training"]} - {None}
         if len(known) < 2:
@@ -193,6 +193,33 @@ class RegressionTask(Task):
     def thresholds(self, folder: Path, cases: Mapping[str, Case], options: Mapping[str, Any]) -> dict[str, float]:
         """A value has no threshold."""
         return {}
+
+    def evaluate(self, folders: Sequence[Path], cases: Mapping[str, Case], options: EvaluationOptions) -> Evaluation:
+        """Errors and agreement with intervals, as the recipe's ``evaluation`` section says."""
+        tables = []
+        for fold, folder in enumerate(folders):
+            ids, _, numbers = read_columns(folder / f"{options.part}.csv", cases)
+            found = [cases[i] for i in ids]
+            known = [self._value(case) for case in found]
+            tables.append(
+                RegressionTable(
+                    cases=ids,
+                    predicted=numbers[:, 0],
+                    values=np.array([np.nan if v is None else v for v in known], np.float64),
+                    fold=np.full(len(ids), fold),
+                    **describe_cases(found),
+                )
+            )
+        return evaluate_regression(
+            stack(tables),
+            title=options.title,
+            part=options.part,
+            patients_known=options.patients_known,
+            gallery=options.gallery,
+            seed=options.seed,
+            unit=self.unit,
+            **options.options,
+        )
 
     def combine(self, predictions: Sequence[Prediction]) -> ValuePrediction:
         """The mean."""

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from numpy.typing import NDArray
 from torch.optim import Optimizer
 
@@ -293,4 +294,3 @@ def require_same(stored: Mapping[str, Any], wanted: Mapping[str, Any], path: Pat
                 where=str(path),
                 todo="train in a new folder, or run again with what the checkpoint was made with",
             )
-

@@ -24,6 +24,7 @@ from medcnn.recipe.load import resolved
 from medcnn.recipe.schema import Recipe
 from medcnn.tasks.base import TaskModel
 from medcnn.training.fit import Fold, FoldData, evaluation_batch, fit
+from medcnn.types import Part
 from medcnn.workflow import processes
 from medcnn.workflow.folder import MODEL
 from medcnn.workflow.prepare import Prepared
@@ -182,7 +183,8 @@ def predict_parts(
     """Write ``predictions/validation.csv`` and ``predictions/test.csv`` of one fold."""
     loaded = load_model(checkpoint)
     targets = prepared.targets()
-    for part in ("validation", "test"):
+    parts: tuple[Part, ...] = ("validation", "test")
+    for part in parts:
         rows = prepared.part_rows(number, part)
         progress.start(f"predicting the {part} part", len(rows), "images")
         loader = BatchLoader(

@@ -26,7 +26,7 @@ from medcnn.progress import Progress
 from medcnn.recipe.load import resolved
 from medcnn.recipe.schema import Recipe
 from medcnn.tasks.base import Task
-from medcnn.types import PARTS, Case, Dataset, Exclusion
+from medcnn.types import PARTS, Case, Dataset, Exclusion, Part
 from medcnn.workflow.folder import Run
 from medcnn.workflow.provenance import code_digest, data_digest, hardware_facts, versions
 
@@ -53,7 +53,7 @@ class Prepared:
     split: Split
     findings: Audit
 
-    def part_rows(self, fold: int, part: str) -> NDArray[np.int64]:
+    def part_rows(self, fold: int, part: Part) -> NDArray[np.int64]:
         """Rows of the cache of one part, in the order of the cases."""
         wanted = set(self.split.part(fold, part))
         return np.array([self.rows[c.id] for c in self.dataset.cases if c.id in wanted], np.int64)
@@ -99,7 +99,12 @@ def prepare(recipe: Recipe, folder: Path, hardware: Hardware, progress: Progress
     findings = audit(replace(found, cases=cache.cases), cache.facts, dataset.exclusions, split)
     run = Run(folder)
     write_prepared(run, recipe, dataset, cache, split, findings, hardware)
-    for line in (*plan(dataset, task, split, hardware), *findings.headline(), *split.notes, *cautions(dataset, task, split)):
+    for line in (
+        *plan(dataset, task, split, hardware),
+        *findings.headline(),
+        *split.notes,
+        *cautions(dataset, task, split),
+    ):
         progress.say(line)
     progress.finish()
     rows = {case.id: row for row, case in enumerate(cache.cases)}

@@ -13,7 +13,10 @@ from medcnn.data.batch import Batch
 from medcnn.data.randomness import uniforms
 from medcnn.recipe.schema import AugmentSection
 
-OFF = {k: 0.0 for k in ("rotate", "zoom", "shift", "brightness", "contrast", "gamma", "noise", "blur", "erase", "mixup")}
+KINDS = ("rotate", "zoom", "shift", "brightness", "contrast", "gamma", "noise", "blur", "erase", "mixup")
+OFF = dict.fromkeys(KINDS, 0.0)
+    ("rotate", "zoom", "shift", "brightness", "contrast", "gamma", "noise", "blur", "erase", "mixup"), 0.0
+)
 EVERYTHING = {
     **OFF,
     "rotate": 20,

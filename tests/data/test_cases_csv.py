@@ -17,7 +17,9 @@ from medcnn.errors import RunError
 from medcnn.types import Boxes, Case, ClassLabel, Dataset, Exclusion, ImageRef, LabelClass, LabelSchema, Mask, Value
 
 ODD = st.one_of(
-    st.sampled_from(['a,b"c', "line\nbreak", "cr\rcr", "crlf\r\n", "Müller/äß", "[[1]]", "[]", " space ", "0", "nan", "=1"]),
+    st.sampled_from(
+        ['a,b"c', "line\nbreak", "cr\rcr", "crlf\r\n", "Müller/äß", "[[1]]", "[]", " space ", "0", "nan", "=1"]
+    ),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8),
 )
 ATTRIBUTE = st.one_of(
@@ -66,7 +68,9 @@ def kinds(case: Case) -> dict[str, type]:
 @given(data=st.data())
 def test_exclusive_classes_come_back(tmp_path: Path, data: st.DataObject) -> None:
     names = data.draw(st.lists(ODD, min_size=2, max_size=4, unique=True))
-    schema = LabelSchema(tuple(LabelClass(i, n, "#ff0000" if i else None) for i, n in enumerate(names)), False, names[1])
+    schema = LabelSchema(
+        tuple(LabelClass(i, n, "#ff0000" if i else None) for i, n in enumerate(names)), False, names[1]
+    )
     label = st.none() | st.integers(0, len(names) - 1)
     targets = label.map(lambda i: (ClassLabel.of(i, len(names)),))
     cases = data.draw(st.lists(case_of(targets), max_size=4))

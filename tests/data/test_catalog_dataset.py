@@ -92,7 +92,7 @@ def test_options_of_the_recipe_come_first(own: Path, tmp_path: Path) -> None:
 
 
 def test_an_adapter_without_a_catalog(tmp_path: Path) -> None:
-    adapter = {"name": "image_folder", "options": {"patient": r"(p\d+)-"}}
+    adapter = {"name": "image_folder", "patient": r"(p\d+)-"}
     dataset = load(adapter=adapter, root=str(fill(tmp_path / "d")))
     assert dataset.labels["class"].names == ("abdomen", "chest", "hand")
     with pytest.raises(DataError, match=r"data\.root"):
@@ -101,7 +101,7 @@ def test_an_adapter_without_a_catalog(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [1, 5, 7, 100])
 def test_a_limit_keeps_groups_whole_and_is_kept(tmp_path: Path, limit: int) -> None:
-    adapter = {"name": "image_folder", "options": {"patient": r"(p\d+)-"}}
+    adapter = {"name": "image_folder", "patient": r"(p\d+)-"}
     root = str(fill(tmp_path / "d"))
     whole, some = load(adapter=adapter, root=root), load(adapter=adapter, root=root, limit=limit)
     assert 0 < len(some) <= limit
@@ -119,7 +119,7 @@ def test_a_limit_is_an_even_sample(tmp_path: Path) -> None:
 def test_no_usable_case_says_why(tmp_path: Path) -> None:
     (tmp_path / "cases.csv").write_text("image,label\na.png,x\n")
     with pytest.raises(DataError, match="does not exist"):
-        load(adapter={"name": "table", "options": {"label": "label"}}, root=str(tmp_path))
+        load(adapter={"name": "table", "label": "label"}, root=str(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["[1]", "a: {", "a: null", "a: {title: x}", OWN.replace("title", "titel")])

@@ -34,9 +34,7 @@ def test_reorienting_agrees_with_nibabel(codes: str) -> None:
     )
     expected = nibabel.orientations.apply_orientation(array[1], change)
     np.testing.assert_array_equal(moved[1], expected)
-    np.testing.assert_allclose(
-        found, affine @ nibabel.orientations.inv_ornt_aff(change, array.shape[1:]), atol=1e-9
-    )
+    np.testing.assert_allclose(found, affine @ nibabel.orientations.inv_ornt_aff(change, array.shape[1:]), atol=1e-9)
     assert affines.axis_codes(found) == codes
     back, again = affines.reorient(moved, found, affines.axis_codes(affine))
     np.testing.assert_array_equal(back, array)

@@ -54,22 +54,41 @@ def roc(name: str, sharpness: float, seed: int) -> Series:
     y = np.maximum.accumulate(np.clip(x ** (1 / sharpness) + rng.normal(0, 0.004, len(x)), 0, 1))
     y[0], y[-1] = 0, 1
     low, high = np.clip(y - 0.03, 0, 1), np.clip(y + 0.02, 0, 1)
-    return Series(name, x.tolist(), y.tolist(), low.tolist(), high.tolist(), [(0.1, float(np.interp(0.1, x, y)), "threshold 0.43 (Youden, on validation)")])
+    return Series(
+        name,
+        x.tolist(),
+        y.tolist(),
+        low.tolist(),
+        high.tolist(),
+        [(0.1, float(np.interp(0.1, x, y)), "threshold 0.43 (Youden, on validation)")],
+    )
 
 
 def evaluation(classes: Sequence[str], clusters: int, part: str = "test", n: int = 846) -> Evaluation:
     rng = np.random.default_rng(7)
     values = [0.997, 0.981, 0.962, 0.991, 1.0, 0.934][: len(classes)]
     binary = len(classes) == 2
-    counts = [[int(v * 140) if i == j else int(rng.integers(0, 3)) for j in range(len(classes))] for i, v in enumerate(values)]
+    counts = [
+        [int(v * 140) if i == j else int(rng.integers(0, 3)) for j in range(len(classes))] for i, v in enumerate(values)
+    ]
     per_class = [
         [
             c,
             figure("f1", "F1", v, sum(row), clusters, target=c, part=part),
             figure("sensitivity", "Sensitivity", v - 0.004, sum(row), clusters, target=c, part=part),
             figure("precision", "Precision", v - 0.002, sum(row), clusters, target=c, part=part),
-            Figure("accuracy", "Accuracy", 0.99, sum(row), target=c, part=part, clusters=clusters, baseline=0.833,
-                   baseline_label="all negative", interval=Interval(0.98, 0.995, 0.95, "Wilson on the effective n", "patient")),
+            Figure(
+                "accuracy",
+                "Accuracy",
+                0.99,
+                sum(row),
+                target=c,
+                part=part,
+                clusters=clusters,
+                baseline=0.833,
+                baseline_label="all negative",
+                interval=Interval(0.98, 0.995, 0.95, "Wilson on the effective n", "patient"),
+            ),
         ]
         for c, v, row in zip(classes, values, counts, strict=True)
     ]
@@ -108,7 +127,9 @@ def evaluation(classes: Sequence[str], clusters: int, part: str = "test", n: int
         "The threshold 0.43 was chosen on validation (Youden).",
         "Per patient: mean of the probabilities.",
     ]
-    return Evaluation("some-task", f"{', '.join(classes[:2])} on the {part} part", figures, head, panels, warnings, notes)
+    return Evaluation(
+        "some-task", f"{', '.join(classes[:2])} on the {part} part", figures, head, panels, warnings, notes
+    )
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -255,7 +276,7 @@ def pictures(case: str) -> np.ndarray | None:
         return None
     seed = int(case.split()[-1])
     y, x = np.mgrid[-1:1:200j, -1.3:1.3:260j]
-    body = 150 * np.exp(-((x / 0.9) ** 2 + (y / 0.7) ** 2) ** 3) + 60 * np.exp(-(((x - 0.3) * 5) ** 2 + (y * 5) ** 2))
+    body = 150 * np.exp(-(((x / 0.9) ** 2 + (y / 0.7) ** 2) ** 3)) + 60 * np.exp(-(((x - 0.3) * 5) ** 2 + (y * 5) ** 2))
     noise = np.random.default_rng(seed).normal(0, 6, body.shape)
     grey = np.clip(body + noise, 0, 255).astype(np.uint8)
     return np.stack([grey] * 3, -1) if seed % 2 else grey

@@ -56,7 +56,9 @@ def shapes(build: Build) -> Iterator[Shape]:
     yield solid(_below_dome(build, spleen, 4), build.enhanced(48, 70), SPLEEN, mottle=5.0)
     yield from _stomach(build)
     pancreas = smooth([build.point(-34, 0, -42), (-12, -8, -30), (24, -6, -14), build.point(66, 22, 6)], 7)
-    yield from path(pancreas, [build.near(13, 1.5), 12, 11, 11, 10, 9, 8], build.enhanced(40, 55) - 12 * build.traits.wear)
+    yield from path(
+        pancreas, [build.near(13, 1.5), 12, 11, 11, 10, 9, 8], build.enhanced(40, 55) - 12 * build.traits.wear
+    )
     yield solid(ellipsoid(build.point(-52, -46, -36, 5), (build.near(16, 3), 19, 25)), build.near(10, 4))
     yield from _kidneys(build)
     yield from _small_bowel(build)
@@ -106,11 +108,19 @@ def _kidneys(build: Build) -> Iterator[Shape]:
         yield solid(found, build.enhanced(32, 150), KIDNEY, core=build.enhanced(32, 105), wall=9.0)
         hilum = (center[0] - side * 9, center[1] - 4, center[2])
         yield solid(ellipsoid(hilum, (14 * size, 10 * size, 30 * size), turn=side * 28), FAT + 10, KIDNEY)
-        yield solid(ellipsoid((hilum[0] + side * 3, hilum[1], hilum[2]), (8, 5, 18), turn=side * 28), build.enhanced(8, 30), KIDNEY)
-        yield from path([(side * 18.0, 16.0, z + 8.0), (side * 34.0, 28.0, z + 4.0), hilum], [4.5, 4, 4], build.enhanced(42, 150))
+        yield solid(
+            ellipsoid((hilum[0] + side * 3, hilum[1], hilum[2]), (8, 5, 18), turn=side * 28),
+            build.enhanced(8, 30),
+            KIDNEY,
+        )
+        yield from path(
+            [(side * 18.0, 16.0, z + 8.0), (side * 34.0, 28.0, z + 4.0), hilum], [4.5, 4, 4], build.enhanced(42, 150)
+        )
         if build.rng.random() < 0.15:
             yield solid(ellipsoid((hilum[0] + side * 6, hilum[1] + 4, hilum[2] - 16), (2.6, 2.6, 3)), 750, KIDNEY)
-        yield from path(smooth([hilum, (side * 38, 26, z - 60), (side * 34, 20, z - 130), (side * 30, 20, -260)], 8), [2.4] * 8, 15)
+        yield from path(
+            smooth([hilum, (side * 38, 26, z - 60), (side * 34, 20, z - 130), (side * 30, 20, -260)], 8), [2.4] * 8, 15
+        )
 
 
 def _small_bowel(build: Build) -> Iterator[Shape]:
@@ -134,7 +144,10 @@ def _small_bowel(build: Build) -> Iterator[Shape]:
             yield solid(ellipsoid((x, y - 0.4 * r, z), (r - 3, 0.5 * r, r - 3)), GAS)
     for _ in range(40):
         x, z = build.rng.uniform(-70, 75), build.rng.uniform(-220, -20)
-        line2 = [(x, build.rng.uniform(-55, 0), z), (x + build.rng.normal(0, 10), build.rng.uniform(-55, 0), z + build.rng.normal(0, 14))]
+        line2 = [
+            (x, build.rng.uniform(-55, 0), z),
+            (x + build.rng.normal(0, 10), build.rng.uniform(-55, 0), z + build.rng.normal(0, 14)),
+        ]
         yield from path(line2, [1.8, 1.2], build.enhanced(42, 90))
 
 
@@ -150,7 +163,10 @@ def _colon(build: Build) -> Iterator[Shape]:
     )
     for points, radius in lines:
         curve = smooth(points, 4 * len(points))  # type: ignore[arg-type]
-        radii = [max(9.0, radius * (1 + 0.16 * np.sin(2.1 * k) + 0.08 * build.rng.standard_normal())) for k in range(len(curve))]
+        radii = [
+            max(9.0, radius * (1 + 0.16 * np.sin(2.1 * k) + 0.08 * build.rng.standard_normal()))
+            for k in range(len(curve))
+        ]
         yield from path(curve, radii, wall)
         yield from path(curve, [r - 3.0 for r in radii], build.near(10, 20), None)
         for k, (x, y, z) in enumerate(curve):
@@ -159,6 +175,8 @@ def _colon(build: Build) -> Iterator[Shape]:
             if what < 0.4:
                 yield solid(ellipsoid((x, y - 0.25 * r, z), (0.95 * r, 0.75 * r, 0.95 * r)), GAS)
             elif what < 0.8:
-                yield solid(ellipsoid((x, y, z), (0.9 * r, 0.9 * r, r)), build.near(-60, 90) if not build.oral else 200, mottle=110.0)
-
-
+                yield solid(
+                    ellipsoid((x, y, z), (0.9 * r, 0.9 * r, r)),
+                    build.near(-60, 90) if not build.oral else 200,
+                    mottle=110.0,
+                )

@@ -167,7 +167,9 @@ class Pose:
         shift = (rng.normal(0, 5), rng.normal(0, 4), float(np.round(rng.uniform(-900, 0), 1)))
         return cls(float(rng.normal(0, turn)), float(rng.normal(0, 5)) if head else 0.0, shift, bend)
 
-    def reference(self, scale: Sequence[float], x: Array, y: Array, z: Array, pivot: float) -> tuple[Array, Array, Array]:
+    def reference(
+        self, scale: Sequence[float], x: Array, y: Array, z: Array, pivot: float
+    ) -> tuple[Array, Array, Array]:
         """Reference coordinates of world points (LPS, mm).
 
         Args:

@@ -42,7 +42,9 @@ def lung(build: Build, side: int, *, grow: float = 0.0) -> tuple[Distance, Box]:
     wall, _ = loft(CAVITY, square=0.25, grow=grow - 5)
     middle, _ = loft(MEDIASTINUM)
     heart, _ = ellipsoid((24, -30, 112), (63, 55, 60), turn=-32, pitch=18)
-    spine, _ = loft([(-60, 0, 56, 22, 26), (0, 0, 60, 20, 26), (100, 0, 74, 18, 24), (200, 0, 76, 16, 22), (300, 0, 46, 15, 22)])
+    spine, _ = loft(
+        [(-60, 0, 56, 22, 26), (0, 0, 60, 20, 26), (100, 0, 74, 18, 24), (200, 0, 76, 16, 22), (300, 0, 46, 15, 22)]
+    )
     offset = np.float32(5 - grow)
 
     def distance(x: Array, y: Array, z: Array) -> Array:
@@ -79,7 +81,12 @@ def shapes(build: Build) -> Iterator[Shape]:
     yield from path(airway, [10.5] * 7, 60)
     yield from path(airway, [8.5] * 7, GAS)
     for side, drop in ((-1, 176), (1, 170)):
-        bronchus: list[Point] = [(3, 14, 202), (side * 22.0, 14, 185), (side * 48.0, 16, float(drop)), (side * 66.0, 22, drop - 28.0)]
+        bronchus: list[Point] = [
+            (3, 14, 202),
+            (side * 22.0, 14, 185),
+            (side * 48.0, 16, float(drop)),
+            (side * 66.0, 22, drop - 28.0),
+        ]
         yield from path(bronchus, (9, 8, 6.5, 4), 45, None)
         yield from path(bronchus, (7.5, 6.3, 4.8, 2.4), GAS, None)
 
@@ -109,13 +116,25 @@ def vessels(build: Build) -> Iterator[Shape]:
     radii = np.interp(np.linspace(0, 1, 30), [0, 0.3, 0.5, 1], [wide + 3, wide + 1, wide, wide - 4]).tolist()
     yield from path(aorta, radii, blood)
     yield from path(smooth([(-26, -22, 245), (-27, -18, 200), (-24, -16, 150)], 5), [10] * 5, vein)
-    yield from path(smooth([(-22, 10, 100), (-24, 4, 60), (-22, 12, 0), (-20, 18, -70), (-20, 20, -145)], 10), [11.5] * 10, vein)
-    yield from path(smooth([(4, -42, 150), (10, -30, 182), (22, -4, 192), (44, 12, 180)], 7), [14, 14, 13, 12, 11, 9, 8], blood)
+    yield from path(
+        smooth([(-22, 10, 100), (-24, 4, 60), (-22, 12, 0), (-20, 18, -70), (-20, 20, -145)], 10), [11.5] * 10, vein
+    )
+    yield from path(
+        smooth([(4, -42, 150), (10, -30, 182), (22, -4, 192), (44, 12, 180)], 7), [14, 14, 13, 12, 11, 9, 8], blood
+    )
     yield from path([(8, -14, 188), (-20, 2, 182), (-48, 10, 172)], [12, 10, 8], blood)
     for side in (-1, 1):
-        yield from path(smooth([(side * 8, -14, 235), (side * 20, -12, 270), (side * 26, -8, 330), (side * 27, -10, 395)], 6), [6, 5, 4.5, 4, 4, 4], blood)
-        yield from path(smooth([(side * 22, -24, 245), (side * 36, -16, 290), (side * 34, -4, 395)], 5), [7, 6, 6, 6, 6], vein)
-        yield from path(smooth([(side * 24, -26, 246), (side * 80, -28, 268), (side * 130, -4, 262)], 5), [7, 6.5, 6, 6, 5.5], vein)
+        yield from path(
+            smooth([(side * 8, -14, 235), (side * 20, -12, 270), (side * 26, -8, 330), (side * 27, -10, 395)], 6),
+            [6, 5, 4.5, 4, 4, 4],
+            blood,
+        )
+        yield from path(
+            smooth([(side * 22, -24, 245), (side * 36, -16, 290), (side * 34, -4, 395)], 5), [7, 6, 6, 6, 6], vein
+        )
+        yield from path(
+            smooth([(side * 24, -26, 246), (side * 80, -28, 268), (side * 130, -4, 262)], 5), [7, 6.5, 6, 6, 5.5], vein
+        )
         yield from path(smooth([(side * 3, 14, -138), (side * 28, 18, -180), (side * 58, -6, -240), (side * 78, -54, -320), (side * 80, -50, -430)], 9),
                         [8, 7.5, 7, 7, 6.5, 6, 6, 6, 5.5], build.enhanced(BLOOD, 170))  # fmt: skip
         yield from _tree(build, side)
@@ -153,5 +172,3 @@ def _tree(build: Build, side: int) -> Iterator[Shape]:
     for (start, end, size), depth in zip(twigs, depths(inside, [t[1] for t in twigs]), strict=True):
         if depth < 0:
             yield from path([start, end], [size, 0.9], hue, None)
-
-

@@ -59,20 +59,28 @@ class Stamp:
         own = f"{key}/{patient.id}/{series.study}"
         rng = generator(own, "date")
         start = generator(key, patient.id, "date")
-        day = date(2021, 1, 4) + timedelta(days=int(start.integers(0, 900)) + int(rng.integers(20, 400)) * (series.study - 1))
+        day = date(2021, 1, 4) + timedelta(
+            days=int(start.integers(0, 900)) + int(rng.integers(20, 400)) * (series.study - 1)
+        )
         minute = int(rng.integers(7 * 60, 18 * 60)) + 4 * (series.number % 90)
-        return cls(uid(own, "study"), uid(key, series.name), uid(own, "frame"), day, f"{minute // 60:02d}{minute % 60:02d}30")
+        return cls(
+            uid(own, "study"), uid(key, series.name), uid(own, "frame"), day, f"{minute // 60:02d}{minute % 60:02d}30"
+        )
 
 
 def _patient(found: Any, key: str, patient: Patient, traits: Traits, stamp: Stamp) -> None:
-    born = stamp.day - timedelta(days=int(365.25 * patient.age) + int(generator(key, patient.id, "birth").integers(10, 350)))
+    born = stamp.day - timedelta(
+        days=int(365.25 * patient.age) + int(generator(key, patient.id, "birth").integers(10, 350))
+    )
     found.PatientName = f"Phantom^{patient.id}"
     found.PatientID = patient.id
     found.PatientBirthDate = born.strftime("%Y%m%d")
     found.PatientSex = "F" if patient.female else "M"
     found.PatientAge = f"{patient.age:03d}Y"
     found.PatientSize = f"{1.72 * traits.scale[2]:.2f}"
-    found.PatientWeight = f"{70 * traits.scale[0] * traits.scale[1] * traits.scale[2] * (0.86 + 0.011 * traits.fat):.0f}"
+    found.PatientWeight = (
+        f"{70 * traits.scale[0] * traits.scale[1] * traits.scale[2] * (0.86 + 0.011 * traits.fat):.0f}"
+    )
 
 
 def _common(key: str, patient: Patient, traits: Traits, series: Series, stamp: Stamp, modality: str) -> Any:
@@ -133,7 +141,9 @@ def _short(*values: float) -> list[str]:
     return [f"{v:.4f}".rstrip("0").rstrip(".") if abs(v) >= 5e-5 else "0" for v in values]
 
 
-def write_scan(folder: Path, key: str, patient: Patient, traits: Traits, series: Series, volume: Volume) -> Iterator[Path]:
+def write_scan(
+    folder: Path, key: str, patient: Patient, traits: Traits, series: Series, volume: Volume
+) -> Iterator[Path]:
     """The slices of a CT series, one file each, in an order of instance numbers that runs from the head down."""
     scanner = SCANNERS[series.scanner]
     stamp = Stamp.of(key, patient, series)
@@ -181,7 +191,9 @@ def _slices(folder: Path, key: str, series: Series, volume: Volume, found: Any) 
         found.InstanceNumber = number
         found.ImagePositionPatient = _short(x, y, z)
         found.SliceLocation = _short(z)[0]
-        found.PixelData = np.ascontiguousarray(volume.values[k]).astype("<i2" if volume.padding is not None else "<u2").tobytes()
+        found.PixelData = (
+            np.ascontiguousarray(volume.values[k]).astype("<i2" if volume.padding is not None else "<u2").tobytes()
+        )
         path = folder / f"{number:04d}.dcm"
         _write(path, found)
         yield path
@@ -235,7 +247,6 @@ def _radiograph(found: Any, series: Series, film: Film) -> None:
     found.BurnedInAnnotation = "NO"
     found.LossyImageCompression = "00"
     found.WindowCenter, found.WindowWidth = "2048", "4096"
-    found.PresentationLUTShape = "INVERSE" if series.inverted else "IDENTITY"
     if series.supine:
         found.PatientPosition = "HFS"
 

@@ -79,7 +79,10 @@ def project(
         step: Distance of sample planes in mm.
     """
     y = np.arange(-REACH, REACH + 0.5 * step, step)[None, :, None] + 0 * z[:, None, None]
-    canvas = Canvas(*pose.reference(build.traits.scale, x[None, None, :], y, z[:, None, None] + 0 * y, 0.0), 0.8 * (pixel + step) / 2)
+    canvas = Canvas(
+        *pose.reference(build.traits.scale, x[None, None, :], y, z[:, None, None] + 0 * y, 0.0),
+        0.8 * (pixel + step) / 2,
+    )
     for painted in everything(build, lesion_shapes(lesions, build)):
         canvas.paint(painted)
     # At film energies bone attenuates more than its HU say; 0.017 / mm is soft tissue.
@@ -112,7 +115,9 @@ def chest_film(key: str, series: Series, traits: Traits, lesions: Sequence[Lesio
     image = stamp(image, side_mark, corner, brightness=float(rng.uniform(0.85, 1.0)))
     values = _collimate(image, rng)
     width = float(np.ptp(np.flatnonzero(body.any(axis=0)))) * pixel if body.any() else 0.0
-    return Film(to_stored(values, series.inverted), organs, marks, kinds, pixel, "AP" if series.supine else "PA", "", width)
+    return Film(
+        to_stored(values, series.inverted), organs, marks, kinds, pixel, "AP" if series.supine else "PA", "", width
+    )
 
 
 def localizer(key: str, series: Series, traits: Traits, size: str) -> Film:
@@ -159,7 +164,9 @@ def _develop(soft: Array, rng: np.random.Generator, *, pixel: float, blur: float
     return found
 
 
-def _film_masks(seen: Projection, lesions: Sequence[Lesion]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[Lesion, ...]]:
+def _film_masks(
+    seen: Projection, lesions: Sequence[Lesion]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[Lesion, ...]]:
     """Lungs and heart in projection, and where lesions are at least a quarter as thick as at their thickest."""
     labels = seen.canvas.labels
     organs = np.zeros(seen.soft.shape, np.uint8)
@@ -195,5 +202,3 @@ def to_stored(image: Array, inverted: bool) -> NDArray[np.uint16]:
     """12-bit values; with MONOCHROME1 small values are bright."""
     values = np.clip(np.rint(image * 4095), 0, 4095)
     return (4095 - values if inverted else values).astype(np.uint16)
-
-

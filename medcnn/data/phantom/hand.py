@@ -74,23 +74,45 @@ def build_hand(traits: Traits, key: str) -> Hand:
             step = np.array([np.sin(np.radians(turn)), np.cos(np.radians(turn))])
             tip = (place[0] + float(step[0] * length * scale), place[1] + float(step[1] * length * scale))
             last = k == len(lengths) - 1
-            chain.append(Rod(place, tip, width * scale * float(own.normal(1, 0.04)), 0.35 if last else 0.62, (1.5 if k < 2 else 1.1) * thin))
+            chain.append(
+                Rod(
+                    place,
+                    tip,
+                    width * scale * float(own.normal(1, 0.04)),
+                    0.35 if last else 0.62,
+                    (1.5 if k < 2 else 1.1) * thin,
+                )
+            )
             if k == 0:
                 flesh.append((place, tip, 15.0 * scale, 13.0 * scale))
             else:
                 thick = (10.0 if number else 11.0) - 0.9 * k
-                flesh.append((place, (tip[0] + step[0] * (3 if last else 0), tip[1] + step[1] * (3 if last else 0)), (thick + 0.6) * scale, thick * scale))
+                flesh.append(
+                    (
+                        place,
+                        (tip[0] + step[0] * (3 if last else 0), tip[1] + step[1] * (3 if last else 0)),
+                        (thick + 0.6) * scale,
+                        thick * scale,
+                    )
+                )
             place = (tip[0] + float(step[0] * 2.6), tip[1] + float(step[1] * 2.6))
         digits.append(tuple(chain))
         rods += chain
     rods.append(Rod((-9 * scale, -6 * scale), (-6 * scale, -150.0), 8.2 * scale, 0.85, 2.4 * thin))
     rods.append(Rod((14 * scale, -9 * scale), (14 * scale, -150.0), 5.2 * scale, 0.55, 2.1 * thin))
-    palm = [((-12.0, 16.0), (14.0, 16.0), 19.0), ((-14.0, 40.0), (18.0, 36.0), 17.0), ((-4.0, 78.0), (14.0, 68.0), 14.0), ((-20.0, 24.0), (-8.0, 52.0), 15.0)]
+    palm = [
+        ((-12.0, 16.0), (14.0, 16.0), 19.0),
+        ((-14.0, 40.0), (18.0, 36.0), 17.0),
+        ((-4.0, 78.0), (14.0, 68.0), 14.0),
+        ((-20.0, 24.0), (-8.0, 52.0), 15.0),
+    ]
     palm += [((-5.0, 4.0), (6.0, 4.0), 22.0), ((-3.0, -8.0), (5.0, -150.0), 26.0), ((8.0, -12.0), (4.0, -150.0), 25.0)]
     for a, b, r in palm:
         wide = (r + 0.12 * traits.fat) * scale
         flesh.append(((a[0] * scale, a[1] * scale), (b[0] * scale, b[1] * scale), wide, wide))
-    carpals = tuple((x * scale, y * scale, a * scale, b * scale, t + float(own.normal(0, 5))) for x, y, a, b, t in CARPALS)
+    carpals = tuple(
+        (x * scale, y * scale, a * scale, b * scale, t + float(own.normal(0, 5))) for x, y, a, b, t in CARPALS
+    )
     return Hand(tuple(rods), carpals, tuple(flesh), tuple(digits))
 
 
@@ -126,7 +148,10 @@ def _carpal(x: Array, y: Array, carpal: tuple[float, float, float, float, float]
     u, v = (c * (x - cx) + s * (y - cy)) / a, (c * (y - cy) - s * (x - cx)) / b
     near = u * u + v * v
     thick = 1.5 * min(a, b)
-    outer, inner = 2 * thick * np.sqrt(np.maximum(1 - near, 0)), 2 * (thick - 1) * np.sqrt(np.maximum(1 - near / 0.81, 0))
+    outer, inner = (
+        2 * thick * np.sqrt(np.maximum(1 - near, 0)),
+        2 * (thick - 1) * np.sqrt(np.maximum(1 - near / 0.81, 0)),
+    )
     found: Array = 0.8 * BONE_MU * (outer - inner) + 0.85 * SPONGE_MU * inner
     return found
 
@@ -218,7 +243,9 @@ def _develop(soft: Array, key: str, series: Series, pixel: float) -> Array:
 
     rng = generator(key, "noise")
     scanner = SCANNERS[series.scanner]
-    noise = rng.standard_normal(soft.shape).astype(np.float32) * np.float32(0.022 / np.sqrt(series.dose) / np.sqrt(max(pixel, 0.2)))
+    noise = rng.standard_normal(soft.shape).astype(np.float32) * np.float32(
+        0.022 / np.sqrt(series.dose) / np.sqrt(max(pixel, 0.2))
+    )
     image = soft + noise * np.exp(0.5 * soft)
     if 0.45 * scanner.blur / pixel > 0.2:
         image = gaussian_filter(image, 0.45 * scanner.blur / pixel)

@@ -35,7 +35,9 @@ def cranium(inset: float) -> tuple[Distance, Box]:
     shell, box = loft(SKULL, grow=-inset)
 
     def distance(x: Array, y: Array, z: Array) -> Array:
-        found: Array = np.maximum(shell(x, y, z), _floor(x, y) + np.float32(inset) * np.where(y < -40, np.float32(0.22), np.float32(0.55)) - z)
+        found: Array = np.maximum(
+            shell(x, y, z), _floor(x, y) + np.float32(inset) * np.where(y < -40, np.float32(0.22), np.float32(0.55)) - z
+        )
         return found
 
     return distance, box
@@ -80,7 +82,9 @@ def _base(build: Build) -> Iterator[Shape]:
     for side in (-1, 1):
         yield bone(capsule((side * 16, -2, 428), (side * 62, 22, 430), 9, 14), 1100, 700)
         yield bone(ellipsoid((side * 62, 26, 415), (11, 15, 20)), 700, 300)
-        yield bone(plate([(408, side * 22, -28, side * 30, -46, 1.5), (450, side * 26, -24, side * 60, -46, 2.0)]), 600, 400)
+        yield bone(
+            plate([(408, side * 22, -28, side * 30, -46, 1.5), (450, side * 26, -24, side * 60, -46, 2.0)]), 600, 400
+        )
 
 
 def _air_cells(build: Build) -> Iterator[Shape]:
@@ -101,7 +105,10 @@ def _gyri(build: Build) -> tuple[Distance, Box]:
     wide = np.float32(0.55 + 1.5 * build.traits.wear + 0.25 * build.rng.random())
 
     def distance(x: Array, y: Array, z: Array) -> Array:
-        field = sum(np.sin(np.float32(w[0]) * x + np.float32(w[1]) * y + np.float32(w[2]) * z + np.float32(p)) for w, p in zip(wave, phase, strict=True))
+        field = sum(
+            np.sin(np.float32(w[0]) * x + np.float32(w[1]) * y + np.float32(w[2]) * z + np.float32(p))
+            for w, p in zip(wave, phase, strict=True)
+        )
         depth = -inner(x, y, z)
         # 3.2 mm is the distance over which the field changes by one near its zeros.
         furrow = np.float32(3.2) * np.abs(field) - wide * np.clip(1.6 - depth / 14, 0, 1.6)
@@ -118,7 +125,13 @@ def _brain(build: Build) -> Iterator[Shape]:
     yield solid(_gyri(build), 9, BRAIN)
     yield solid(_within(plate([(470, 0, -92, 0, 68, 0.9), (552, 0, -50, 0, 30, 1.0)])), 62, BRAIN)
     for side in (-1, 1):
-        tentorium = plate([(446, side * 40, -2, side * 62, 26, 1.0), (462, side * 10, 18, side * 58, 52, 1.2), (478, side * 2, 34, side * 30, 62, 1.2)])
+        tentorium = plate(
+            [
+                (446, side * 40, -2, side * 62, 26, 1.0),
+                (462, side * 10, 18, side * 58, 52, 1.2),
+                (478, side * 2, 34, side * 30, 62, 1.2),
+            ]
+        )
         yield solid(_within(tentorium), 52, BRAIN)
         yield solid(_within(ellipsoid((side * 24, 38, 432), (28, 27, 22), turn=side * -18)), 37, BRAIN, mottle=2.0)
         yield solid(ellipsoid((side * 24, -6, 478), (8, 19, 13), turn=side * 16), 41, BRAIN)
@@ -130,10 +143,24 @@ def _brain(build: Build) -> Iterator[Shape]:
     yield solid(ellipsoid((0, 20, 458), (15, 4, 8)), 6, BRAIN)
     size = 0.75 + 0.9 * wear + 0.12 * near(0, 1)
     for side in (-1, 1):
-        horn = smooth([(side * 11, -50, 484), (side * 7, -24, 494), (side * 13, 6, 500), (side * 24, 30, 488), (side * 22, 56, 480)], 11)
+        horn = smooth(
+            [
+                (side * 11, -50, 484),
+                (side * 7, -24, 494),
+                (side * 13, 6, 500),
+                (side * 24, 30, 488),
+                (side * 22, 56, 480),
+            ],
+            11,
+        )
         radii = [r * size * (1 + 0.08 * side * near(0, 1)) for r in (3, 5, 6, 5.5, 5.5, 5.5, 6.5, 7, 5, 3.5, 2)]
         yield from path(horn, radii, 7, BRAIN)
-        yield from path(smooth([(side * 24, 30, 486), (side * 34, 14, 466), (side * 32, -16, 456)], 4), [4 * size, 3 * size, 2 * size, 1.5 * size], 7, BRAIN)
+        yield from path(
+            smooth([(side * 24, 30, 486), (side * 34, 14, 466), (side * 32, -16, 456)], 4),
+            [4 * size, 3 * size, 2 * size, 1.5 * size],
+            7,
+            BRAIN,
+        )
         yield solid(capsule((side * 38, -26, 472), (side * 42, 6, 484), 1.2 + 1.6 * wear), 8, BRAIN)
         if build.rng.random() < 0.3 + 0.5 * wear:
             yield solid(ellipsoid((side * 24, 32, 486), (2.8, 4.5, 3)), near(170, 60), BRAIN)
@@ -155,7 +182,9 @@ def _face(build: Build) -> Iterator[Shape]:
         yield solid(ellipsoid(eye, (12, 12, 12)), 55, core=12, wall=1.8)
         yield solid(ellipsoid((eye[0], eye[1] - 8.5, eye[2]), (4.4, 2.3, 4.4)), 85)
         yield solid(ellipsoid((side * 29, -66, 414), (20, 22, 19), turn=side * 14), 550, BONE)
-        yield solid(ellipsoid((side * 29, -66, 414), (18, 20, 17), turn=side * 14), GAS if build.rng.random() < 0.85 else 25)
+        yield solid(
+            ellipsoid((side * 29, -66, 414), (18, 20, 17), turn=side * 14), GAS if build.rng.random() < 0.85 else 25
+        )
         arch = smooth([(side * 46, -78, 428), (side * 63, -52, 428), (side * 64, -20, 430)], 5)
         yield from (bone(found, 700, 350, 1.5) for found in tube(arch, [5, 4, 3.5, 3.5, 4]))
         jaw = smooth([(side * 52, -14, 424), (side * 49, -24, 385), (side * 36, -66, 368), (side * 6, -92, 364)], 9)
@@ -163,7 +192,9 @@ def _face(build: Build) -> Iterator[Shape]:
         yield bone(ellipsoid((side * 15, -90, 474), (18, 9, 12)), 800, 300)
         if build.rng.random() < 0.8:
             yield solid(ellipsoid((side * 13, -91, 474), (13, 5, 9)), GAS)
-        yield from path([(side * 5.0, -104.0, 414.0), (side * 6.0, -70.0, 412.0), (side * 6.0, -34.0, 408.0)], [4, 5, 5], GAS)
+        yield from path(
+            [(side * 5.0, -104.0, 414.0), (side * 6.0, -70.0, 412.0), (side * 6.0, -34.0, 408.0)], [4, 5, 5], GAS
+        )
         yield solid(ellipsoid((side * 8, -64, 444), (7, 24, 11)), 260, BONE)
         for y in (-80, -68, -56, -46):
             yield solid(ellipsoid((side * 8, y, 444), (5.0, 5.0, 8.5)), -750, None)

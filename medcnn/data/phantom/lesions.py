@@ -46,7 +46,14 @@ _BONES: tuple[tuple[Point, float], ...] = (
     ((88, 18, -242), 7), ((-88, 18, -242), 7), ((66, 48, -220), 7), ((-66, 48, -220), 7), ((20, 58, -215), 12),
     ((-20, 58, -215), 12), ((90, 4, -296), 14), ((-90, 4, -296), 14), ((0, 42, -163), 11), ((70, 32, -320), 9),
 )  # fmt: skip
-_NODES: tuple[Point, ...] = ((46, 2, -205), (-46, 2, -205), (60, -22, -245), (-60, -22, -245), (30, 12, -175), (-30, 12, -175))
+_NODES: tuple[Point, ...] = (
+    (46, 2, -205),
+    (-46, 2, -205),
+    (60, -22, -245),
+    (-60, -22, -245),
+    (30, 12, -175),
+    (-30, 12, -175),
+)
 
 
 def draw_lesions(key: str, traits: Traits, parts: Sequence[str]) -> tuple[Lesion, ...]:
@@ -100,7 +107,9 @@ def _in_brain(rng: np.random.Generator, traits: Traits, size: float) -> Point | 
 def _in_lung(rng: np.random.Generator, traits: Traits, size: float) -> Point | None:
     side = int(rng.choice([-1, 1]))
     found, _ = lung(Build(traits), side)
-    return _inside(rng, (min(20 * side, 120 * side), -80, -10), (max(20 * side, 120 * side), 90, 280), found, 0.8 * min(size, 15))
+    return _inside(
+        rng, (min(20 * side, 120 * side), -80, -10), (max(20 * side, 120 * side), 90, 280), found, 0.8 * min(size, 15)
+    )
 
 
 def _in_liver(rng: np.random.Generator, traits: Traits, size: float) -> Point | None:

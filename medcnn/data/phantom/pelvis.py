@@ -15,8 +15,26 @@ def shapes(build: Build) -> Iterator[Shape]:
     build.part("pelvis")
     for side in (-1, 1):
         # The internal obturator and levator muscles line the small pelvis.
-        yield solid(plate([(-345, side * 30, 20, side * 48, 2, 8), (-300, side * 52, 28, side * 60, -28, 9), (-255, side * 66, 20, side * 72, -14, 7)]), MUSCLE)
-        yield solid(plate([(-340, side * 6, -78, side * 44, -76, 7), (-240, side * 6, -82, side * 40, -84, 6), (-100, side * 6, -84, side * 52, -82, 6)]), MUSCLE)
+        yield solid(
+            plate(
+                [
+                    (-345, side * 30, 20, side * 48, 2, 8),
+                    (-300, side * 52, 28, side * 60, -28, 9),
+                    (-255, side * 66, 20, side * 72, -14, 7),
+                ]
+            ),
+            MUSCLE,
+        )
+        yield solid(
+            plate(
+                [
+                    (-340, side * 6, -78, side * 44, -76, 7),
+                    (-240, side * 6, -82, side * 40, -84, 6),
+                    (-100, side * 6, -84, side * 52, -82, 6),
+                ]
+            ),
+            MUSCLE,
+        )
         # Fat behind and in front of the hip joint.
         yield solid(ellipsoid((side * 62, 60, -350), (26, 16, 30), turn=side * -30), FAT)
         yield solid(ellipsoid((side * 74, -70, -335), (26, 10, 34), turn=side * 20), FAT)
@@ -29,7 +47,9 @@ def shapes(build: Build) -> Iterator[Shape]:
         inner, box = ellipsoid(center, radii)
         yield solid((lambda x, y, z: _below(inner(x, y, z), y, center[1] + 8), box), 240, BLADDER)
     if build.traits.female:
-        yield solid(ellipsoid(build.point(0, 6, -276), (build.near(28, 4), 20, 24), turn=10), build.enhanced(48, 45), mottle=6.0)
+        yield solid(
+            ellipsoid(build.point(0, 6, -276), (build.near(28, 4), 20, 24), turn=10), build.enhanced(48, 45), mottle=6.0
+        )
         for side in (-1, 1):
             yield solid(ellipsoid(build.point(side * 40, 6, -262, 5), (13, 10, 14)), build.enhanced(30, 20))
     else:
@@ -56,7 +76,14 @@ def skeleton(build: Build) -> Iterator[Shape]:
     build.part("hips")
     wide = 1.05 if build.traits.female else 1.0
     spongy = 230 - 110 * build.traits.wear
-    sacrum = [(-330, 0, 48, 8, 5), (-295, 0, 66, 16, 9), (-260, 0, 72, 32, 13), (-225, 0, 64, 48, 18), (-185, 0, 50, 52, 19), (-176, 0, 44, 30, 17)]
+    sacrum = [
+        (-330, 0, 48, 8, 5),
+        (-295, 0, 66, 16, 9),
+        (-260, 0, 72, 32, 13),
+        (-225, 0, 64, 48, 18),
+        (-185, 0, 50, 52, 19),
+        (-176, 0, 44, 30, 17),
+    ]
     yield bone(loft(sacrum), 480, spongy * 0.8, 2.5)
     for z, half in ((-195, 22), (-225, 19), (-255, 15)):
         for side in (-1, 1):

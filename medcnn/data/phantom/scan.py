@@ -84,7 +84,10 @@ def scan(key: str, series: Series, traits: Traits, lesions: Sequence[Lesion], si
     start, end = ((v + spread * float(np.clip(rng.standard_normal(), -2, 2))) * traits.scale[2] for v in (low, high))
     planes = start + gap * np.arange(max(4, int((end - start) / gap) + 1))
     pixel = round(_field(rng, series, traits, scanner) / grain.matrix, 4)
-    center = (pose.shift[0] + rng.normal(0, 6), pose.shift[1] + rng.normal(0, 6) - (14 * traits.scale[1] if head else 0))
+    center = (
+        pose.shift[0] + rng.normal(0, 6),
+        pose.shift[1] + rng.normal(0, 6) - (14 * traits.scale[1] if head else 0),
+    )
     corner = (center[0] - pixel * (grain.matrix - 1) / 2, 0.0, 0.0)
     tilt = np.radians(series.tilt)
     column = (0.0, float(np.cos(tilt)), float(-np.sin(tilt)))
@@ -92,8 +95,12 @@ def scan(key: str, series: Series, traits: Traits, lesions: Sequence[Lesion], si
     rise = -column[2] * pixel * (grain.matrix - 1) / 2
     corner = (round(corner[0], 3), round(first, 3), round(float(planes[0] + pose.shift[2] + rise), 3))
     build = Build(traits, series.contrast, series.oral, series.arms)
-    canvas = _paint(build, pose, lesions, corner, column, (len(planes), grain.matrix), (pixel, gap, thickness), grain, key, head)
-    return _finish(canvas, lesions, scanner, series, generator(key, "noise"), (corner, column), (pixel, gap, thickness), grain)
+    canvas = _paint(
+        build, pose, lesions, corner, column, (len(planes), grain.matrix), (pixel, gap, thickness), grain, key, head
+    )
+    return _finish(
+        canvas, lesions, scanner, series, generator(key, "noise"), (corner, column), (pixel, gap, thickness), grain
+    )
 
 
 def _field(rng: np.random.Generator, series: Series, traits: Traits, scanner: Scanner) -> float:
@@ -126,7 +133,9 @@ def _paint(
     x = (corner[0] + index)[None, None, :]
     y = corner[1] + column[1] * index[None, :, None] + 0 * z0
     z = z0 + column[2] * index[None, :, None]
-    canvas = Canvas(*pose.reference(build.traits.scale, x, y, z, NOD * build.traits.scale[2]), pixel / build.traits.scale[0])
+    canvas = Canvas(
+        *pose.reference(build.traits.scale, x, y, z, NOD * build.traits.scale[2]), pixel / build.traits.scale[0]
+    )
     coarse = max(1.0, 6.0 / pixel)
     count = int(np.ceil(matrix / coarse)) + 1
     rough = generator(key, "texture").standard_normal((slices, count, count)).astype(np.float32)
@@ -182,11 +191,17 @@ def _finish(
     dose = series.dose * (6.0 if series.part == "head" else 1.0)
     # Detectors saturate: metal counts as the largest value that 12 bits hold.
     clean = mean(np.minimum(canvas.hu, np.float32(4500)))
-    noisy = degrade(clean, None if metal is None else mean(metal), scanner, rng, pixel=pixel, dose=dose, thickness=thickness)
+    noisy = degrade(
+        clean, None if metal is None else mean(metal), scanner, rng, pixel=pixel, dose=dose, thickness=thickness
+    )
     values, padding = stored_values(noisy, scanner)
     centre = canvas.labels[grain.samples // 2 :: grain.samples]
-    marks, kinds = lesion_marks({k: mean(v) for k, v in canvas.layers.items() if k.startswith("lesion-")}, lesions, clean.shape)
-    body = mean(canvas.layers["body"]).max(axis=1) > 0.5 if "body" in canvas.layers else np.zeros(clean.shape[::2], bool)
+    marks, kinds = lesion_marks(
+        {k: mean(v) for k, v in canvas.layers.items() if k.startswith("lesion-")}, lesions, clean.shape
+    )
+    body = (
+        mean(canvas.layers["body"]).max(axis=1) > 0.5 if "body" in canvas.layers else np.zeros(clean.shape[::2], bool)
+    )
     widths = np.array([np.ptp(np.flatnonzero(row)) + 1 if row.any() else 0 for row in body]) * pixel
     return Volume(values, padding, centre, marks, kinds, place[0], place[1], pixel, gap, thickness, widths)
 

@@ -121,9 +121,15 @@ def degrade(
     # More noise where rays in both directions are weak: the middle of the body.
     local = np.exp(0.10 * (rows[:, :, None] + columns[:, None, :] - 2 * thick[:, None, None]))
     volume = volume + grain * (strength[:, None, None] * local).astype(np.float32)
-    streak = rng.standard_normal(rows.shape, dtype=np.float32) * np.clip(np.exp(0.7 * (rows - 6.6)) - 1, 0, 12) / np.sqrt(dose)
+    streak = (
+        rng.standard_normal(rows.shape, dtype=np.float32)
+        * np.clip(np.exp(0.7 * (rows - 6.6)) - 1, 0, 12)
+        / np.sqrt(dose)
+    )
     if float(np.abs(streak).max()) > 0.5:
-        wave = gaussian_filter1d(rng.standard_normal(volume.shape, dtype=np.float32), volume.shape[2] / 8, axis=2) * np.float32(6)
+        wave = gaussian_filter1d(
+            rng.standard_normal(volume.shape, dtype=np.float32), volume.shape[2] / 8, axis=2
+        ) * np.float32(6)
         volume += (streak[:, :, None] * np.float32(4.0)) * (1 + wave)
     if metal is not None:
         volume += _metal_streaks(metal, rng, pixel)

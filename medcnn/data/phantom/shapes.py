@@ -106,9 +106,7 @@ def capsule(start: Point, end: Point, radius: float, radius_end: float | None = 
 
 def tube(points: Sequence[Point], radii: Sequence[float]) -> list[tuple[Distance, Box]]:
     """Capsules along a polyline, one a segment, so that each is painted within its own small box."""
-    return [
-        capsule(p, q, r, s) for p, q, r, s in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True)
-    ]
+    return [capsule(p, q, r, s) for p, q, r, s in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True)]
 
 
 def loft(knots: Sequence[Sequence[float]], *, square: float = 0.0, grow: float = 0.0) -> tuple[Distance, Box]:

@@ -46,7 +46,9 @@ def envelope(build: Build) -> Iterator[Shape]:
     """Skin, fat, muscles, and the fat inside the wall."""
     build.part("envelope")
     fat = build.traits.fat
-    grow = Profile(((-352, 1.0), (-230, 1.1), (-120, 1.25), (0, 0.9), (150, 0.65), (280, 0.45), (330, 0.15), (412, 0.1)))
+    grow = Profile(
+        ((-352, 1.0), (-230, 1.1), (-120, 1.25), (0, 0.9), (150, 0.65), (280, 0.45), (330, 0.15), (412, 0.1))
+    )
     knots = [
         (z, x, y - 0.25 * fat * float(grow(np.float32([[z]]))[0].ravel()[0]) * (z < 60), a + g, b + g)
         for z, x, y, a, b in MUSCLES
@@ -86,7 +88,12 @@ def _muscles(build: Build, hu: float) -> Iterator[Shape]:
 def _thighs(build: Build) -> Iterator[Shape]:
     fat = build.traits.fat
     for side in (-1, 1):
-        knots = [(-460, side * 92, 6, 70, 74), (-380, side * 88, 8, 78, 82), (-340, side * 84, 8, 78, 86), (-320, side * 80, 8, 70, 80)]
+        knots = [
+            (-460, side * 92, 6, 70, 74),
+            (-380, side * 88, 8, 78, 82),
+            (-340, side * 84, 8, 78, 86),
+            (-320, side * 80, 8, 70, 80),
+        ]
         yield solid(loft(knots, grow=3 + 0.5 * fat), 15, core=FAT, wall=1.8, layer="body")
         yield solid(loft(knots, grow=-2), build.near(MUSCLE, 3), mottle=14.0)
         for k in range(4):
@@ -121,7 +128,9 @@ def skeleton(build: Build) -> Iterator[Shape]:
     spongy = 260 - 150 * build.traits.wear
     yield from _column(build, spongy)
     yield from _ribs(build)
-    front = [(z, 0, y, a, 6) for z, y, a in ((88, -96, 8), (120, -100, 16), (200, -84, 16), (225, -74, 26), (240, -66, 28))]
+    front = [
+        (z, 0, y, a, 6) for z, y, a in ((88, -96, 8), (120, -100, 16), (200, -84, 16), (225, -74, 26), (240, -66, 28))
+    ]
     yield bone(loft(front), 420, 160, 2)
     for side in (-1, 1):
         knots: list[Point] = [(side * 22.0, -66.0, 238.0), (side * 60.0, -62.0, 262.0), (side * 105.0, -30.0, 276.0), (side * 140.0, -8.0, 284.0)]  # fmt: skip
@@ -141,10 +150,27 @@ def _column(build: Build, spongy: float) -> Iterator[Shape]:
         cervical = z > 295
         small = 0.6 if cervical else 1.0
         yield bone(ellipsoid((0, back, z - 4), (17 * small, 13 * small, 0.85 * h)), 550, 260)
-        yield bone(capsule((0, back + 5, z - 4), (0, back + (20 if cervical else 27), z - (6 if z < 0 or cervical else 20)), 4.0 * small, 5.0 * small), 520, 220)
+        yield bone(
+            capsule(
+                (0, back + 5, z - 4),
+                (0, back + (20 if cervical else 27), z - (6 if z < 0 or cervical else 20)),
+                4.0 * small,
+                5.0 * small,
+            ),
+            520,
+            220,
+        )
         for side in (-1, 1):
             reach = 26 if cervical else 34
-            yield bone(capsule((side * 11 * small, back - 1, z), (side * reach, back + (0 if z < 0 or cervical else 8), z + 2), 5.5 * small), 500, 220)
+            yield bone(
+                capsule(
+                    (side * 11 * small, back - 1, z),
+                    (side * reach, back + (0 if z < 0 or cervical else 8), z + 2),
+                    5.5 * small,
+                ),
+                500,
+                220,
+            )
         yield solid(_drum((0, y, z), (a, b, h)), 480 - 120 * build.traits.wear, 8, core=spongy, wall=2.0, mottle=25.0)
     for k, (z, a, b, _) in enumerate(bodies):
         if build.traits.wear > 0.4 and build.rng.random() < 0.25 * build.traits.wear and k < 17:
@@ -176,7 +202,10 @@ def _ribs(build: Build) -> Iterator[Shape]:
                 angle = np.pi * t
                 points.append((side * (x + (a + 7) * np.sin(angle)), y + (b + 7) * np.cos(angle), float(z)))
             points.insert(0, (side * 16.0, _spine(start) + 16, start))
-            yield from (bone(found, 560, 260, 2.0) for found in tube(points, np.linspace(thick + 0.6, thick, len(points)).tolist()))
+            yield from (
+                bone(found, 560, 260, 2.0)
+                for found in tube(points, np.linspace(thick + 0.6, thick, len(points)).tolist())
+            )
             if 2 <= k <= 10:
                 gristle = smooth([points[-1], (side * (30 + 3 * (10 - k)), -90.0, points[-1][2] + (10 if k > 6 else 34)),
                                   (side * 14.0, -94.0 + 3 * max(0, k - 6), max(100.0, points[-1][2] + (14 if k > 6 else 60)))], 4)  # fmt: skip

@@ -1,6 +1,8 @@
 """``python -m medcnn`` is the command ``medcnn``."""
 
+import sys
+
 from medcnn.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -21,8 +21,9 @@ def list_models() -> None:
     from medcnn import registry
     from medcnn.cli.show import table
     from medcnn.errors import MedcnnError
-    from medcnn.recipe.options import options_model
+    from medcnn.recipe.options import COMMON, options_model
 
+    common = [argument.name for argument in COMMON["networks"]]
     rows = []
     for name in registry.names("networks"):
         try:
@@ -30,9 +31,10 @@ def list_models() -> None:
         except MedcnnError as error:
             rows.append((name, f"cannot be used: {error.what}", ""))
             continue
-        options = ", ".join(field.alias or key for key, field in model.model_fields.items())
-        rows.append((name, model.__doc__ or "", options))
+        options = [field.alias or key for key, field in model.model_fields.items()]
+        rows.append((name, model.__doc__ or "", ", ".join(o for o in options if o not in common)))
     table(("name", "what it is", "options"), rows)
+    print(f"\nevery network: {', '.join(common)}; or module:Class of a package of yours")
 
 
 @app.command()

@@ -97,6 +97,7 @@ class RichProgress:
         note = f"; {self._note}" if self._note else ""
         if self._bar is not None and self._task is not None:
             self._bar.remove_task(self._task)
+            self._bar.refresh()
             self._task = None
         if not self._silent:
             self._console.print(f"{name}: {count}{seconds}{note}", soft_wrap=True)

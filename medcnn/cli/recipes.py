@@ -12,7 +12,7 @@ RecipeArgument = Annotated[
 ]
 OverridesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", show_default=False, help="Changes, such as training.epochs=5."),
+    typer.Argument(metavar="KEY=VALUE", show_default=False, help="Changes, such as training.epochs=5."),
 ]
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Let the recipe name a network in code that lies beside it.")
@@ -57,11 +57,13 @@ def validate(
     allow_code: AllowCode = False,
 ) -> None:
     """Check a recipe; all problems are listed at once, each with its line."""
+    from medcnn.cli.checks import known_dataset
     from medcnn.recipe.load import load_members, load_recipe
     from medcnn.recipe.load import resolved as write
     from medcnn.recipe.schema import Suite
 
-    loaded = load_recipe(recipe, overrides or (), allow_code=allow_code)
+    checks = (known_dataset,)
+    loaded = load_recipe(recipe, overrides or (), allow_code=allow_code, checks=checks)
     if isinstance(loaded, Suite):
         members = load_members(loaded, overrides or (), allow_code=allow_code)
         if resolved:

@@ -23,7 +23,7 @@ def out() -> Console:
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
     """Print a table; the columns in ``right`` are aligned to the right.
 
-    Where output is no terminal the cells are parted by tabs and the headings left out, for other programs.
+    Where output is no terminal the columns are as wide as they need to be.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -31,8 +31,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequ
 
     console = out()
     if not console.is_terminal:
-        for row in rows:
-            print("\t".join(" ".join(cell.split()) for cell in row))
+        _plain_table(headings, rows, right)
         return
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
     for i, heading in enumerate(headings):
@@ -40,6 +39,14 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequ
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
     console.print(drawn, soft_wrap=False)
+
+
+def _plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]) -> None:
+    lines = [[" ".join(cell.split()) for cell in row] for row in (headings, *rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+    for line in lines:
+        cells = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        print("  ".join(cells).rstrip())
 
 
 def facts(rows: Sequence[tuple[str, Any]]) -> None:

@@ -66,13 +66,14 @@ def train(
 
 def _refuse_early(recipe: str, overrides: list[str] | None, allow_code: bool) -> None:
     """Whatever is wrong with a recipe is said before torch is imported."""
+    from medcnn.cli.checks import known_dataset
     from medcnn.recipe.load import load_recipe
 
-    load_recipe(recipe, overrides or (), allow_code=allow_code)
+    load_recipe(recipe, overrides or (), allow_code=allow_code, checks=(known_dataset,))
 
 
 def evaluate(
-    run_folder: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="The folder of a run.")] = None,
+    run_folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="The folder of a run.")] = None,
     data: Annotated[
         str | None,
         typer.Option("--data", metavar="NAME", help="Test the frozen run on this other dataset of the catalog."),
@@ -148,7 +149,7 @@ def label_map(pairs: list[str]) -> dict[str, str] | None:
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL|RUN", help="A model file, or the folder of a run.")],
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATHS...", help="Images, folders (of DICOM files too), or CSV tables.")
+        list[Path], typer.Argument(metavar="PATHS", help="Images, folders (of DICOM files too), or CSV tables.")
     ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.csv", help="Write a CSV file instead of printing.")

@@ -40,7 +40,7 @@ def write_cases(path: Path, dataset: Dataset) -> None:
     names = sorted({name for case in dataset.cases for name in case.attributes})
     with open_atomic(path) as file:
         # Python before 3.13 quotes a carriage return only where it is part of the line's end.
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file, lineterminator="\r\n")
         writer.writerow([*FIXED, *TARGETS, *labels, *(f"attr_{n}" for n in names)])
         for case in dataset.cases:
             writer.writerow(_row(case, schema, bool(labels), names))

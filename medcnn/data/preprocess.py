@@ -125,9 +125,8 @@ class Preprocessor:
             return values
         if method == "zscore":
             deviation = float(values.std(dtype=np.float64))
-            return ((values - np.float32(values.mean(dtype=np.float64))) / np.float32(deviation or 1.0)).astype(
-                np.float32
-            )
+            centred = values - np.float32(values.mean(dtype=np.float64))
+            return np.asarray(centred / np.float32(deviation or 1.0), np.float32)
         if method == "range":
             kind = image.array.dtype
             low, high = (float(np.iinfo(kind).min), float(np.iinfo(kind).max)) if kind.kind in "ui" else (0.0, 1.0)
@@ -139,7 +138,8 @@ class Preprocessor:
         if high <= low:
             # A constant image: nothing to scale, and no division by zero.
             return np.zeros_like(values)
-        return np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1).astype(np.float32)
+        scaled = (values - np.float32(low)) / np.float32(high - low)
+        return np.asarray(np.clip(scaled, 0, 1), np.float32)
 
 
 def _finite(array: NDArray[Any]) -> NDArray[Any]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 SUPPLIED = ("spatial_dims", "in_channels", "outputs", "size")
 
 
+# What a recipe says beside the builder's options: where initial weights come from.
+OWN_OPTIONS = ("weights", "strict_weights")
+
+
 def build_network(
     name: str,
     options: Mapping[str, Any] | None = None,
@@ -48,7 +52,7 @@ def build_network(
             todo=f"give {spatial_dims} numbers",
         )
     builder = registry.load("networks", name, allow_code=allow_code)
-    given = dict(options or {})
+    given = {k: v for k, v in (options or {}).items() if k not in OWN_OPTIONS}
     supplied = {"spatial_dims": spatial_dims, "in_channels": in_channels, "outputs": outputs, "size": size}
     arguments = _arguments(name, builder, given, supplied)
     try:

@@ -16,7 +16,7 @@ from medcnn.errors import MedcnnError, RecipeError
 from medcnn.recipe.document import Document, Key, read_document, write_yaml
 from medcnn.recipe.options import check_options, find_problems
 from medcnn.recipe.overrides import COMPONENT_PATHS, apply_overrides
-from medcnn.recipe.problems import Problem, from_validation, further_objections, raise_problems
+from medcnn.recipe.problems import Problem, from_validation, raise_problems, second_look
 from medcnn.recipe.schema import Component, Recipe, Suite
 from medcnn.recipe.shelf import copy_recipe, recipe_file, recipe_names
 
@@ -134,12 +134,13 @@ def _recipe(document: Document, overrides: Sequence[str], code: Path | None, che
         found = "nothing" if document.data is None else repr(document.data)[:40]
         raise RecipeError([f"{document.source}: a recipe is a mapping with the keys {_sections()}, found {found}"])
     problems = apply_overrides(document, overrides)
-    recipe: Recipe | None = None
+    recipe: Recipe | None
     try:
         recipe = Recipe.model_validate(document.data)
     except ValidationError as error:
-        found = from_validation(error, document.data, Recipe)
-        problems += [*found, *further_objections(document.data, Recipe, found)]
+        wrong = from_validation(error, document.data, Recipe)
+        recipe, further = second_look(document.data, Recipe, wrong)
+        problems += [*wrong, *further]
     problems += _option_problems(document.data, code)
     if recipe is not None:
         for check in checks:
@@ -165,7 +166,9 @@ def _option_problems(data: dict[str, Any], code: Path | None) -> list[Problem]:
         problems += find_problems(kind, name, options, path=path, allow_code=code)
     evaluation = data.get("evaluation")
     if task is not None and isinstance(evaluation, dict) and task in registry.names("evaluators"):
-        problems += find_problems("evaluators", task, evaluation, path=("evaluation",), allow_code=code)
+        problems += find_problems(
+            "evaluators", task, evaluation, path=("evaluation",), name_path=("task",), allow_code=code
+        )
     return problems
 
 

@@ -19,8 +19,9 @@ from pydantic import (
 
 from medcnn import registry
 from medcnn.errors import MedcnnError, RecipeError
+from medcnn.recipe.document import Key
 from medcnn.recipe.problems import Problem, from_validation
-from medcnn.recipe.signatures import REQUIRED, Argument, read_signature
+from medcnn.recipe.signatures import REQUIRED, Argument, Wanted, read_signature
 
 # Arguments that medcnn gives itself: they are no options.
 _SUPPLIED: dict[registry.Kind, frozenset[str]] = {
@@ -38,7 +39,7 @@ _SUPPLIED: dict[registry.Kind, frozenset[str]] = {
 _SUPPLIED_WITHOUT_DEFAULT: frozenset[registry.Kind] = frozenset({"evaluators", "readers"})
 
 # What every network knows beside its builder's arguments: medcnn does it after the network is built.
-_COMMON: dict[registry.Kind, tuple[Argument, ...]] = {
+COMMON: dict[registry.Kind, tuple[Argument, ...]] = {
     "networks": (
         Argument("weights", str | None, None, "A local file of weights to start from; absent: random weights."),
         Argument("strict_weights", bool, True, "Whether each weight must fit; else those that fit are taken."),
@@ -69,25 +70,38 @@ def options_model(kind: registry.Kind, name: str, *, allow_code: Path | None = N
         ) from error
 
 
+def wanted_arguments(kind: registry.Kind) -> Wanted:
+    """Which arguments of a builder of this kind are options."""
+    return Wanted(_METHODS.get(kind), _SUPPLIED[kind], optional=kind in _SUPPLIED_WITHOUT_DEFAULT)
+
+
 @cache
 def _model(kind: registry.Kind, target: str) -> type[BaseModel]:
-    signature = read_signature(target, _METHODS.get(kind), without=_SUPPLIED[kind])
+    signature = read_signature(target, wanted_arguments(kind))
     # A task's ``**options`` is the shape of the protocol, not a promise to take any key.
-    extra = "allow" if signature.open and kind not in _METHODS else "forbid"
-    config = ConfigDict(extra=extra, coerce_numbers_to_str=True, protected_namespaces=(), arbitrary_types_allowed=True)
-    skipped = kind in _SUPPLIED_WITHOUT_DEFAULT
-    fields = {
+    is_open = signature.open and kind not in _METHODS
+    config = ConfigDict(
+        extra="allow" if is_open else "forbid",
+        coerce_numbers_to_str=True,
+        protected_namespaces=(),
+        arbitrary_types_allowed=True,
+    )
+    fields: dict[str, Any] = {
         f"option_{a.name}": (a.annotation, Field(... if a.default is REQUIRED else a.default, **_words(a)))
-        for a in (*signature.arguments, *_COMMON.get(kind, ()))
-        if not (skipped and a.default is REQUIRED)
+        for a in (*signature.arguments, *COMMON.get(kind, ()))
     }
     title = target.rpartition(":")[2]
     try:
-        return create_model(title, __config__=config, __doc__=signature.summary or None, **fields)
+        return _create(title, config, signature.summary, fields)
     except (PydanticSchemaGenerationError, PydanticUserError, NameError):
         # An annotation that pydantic has no idea of: the names still count, the types cannot.
         untyped = {key: (Any, field) for key, (_, field) in fields.items()}
-        return create_model(title, __config__=config, __doc__=signature.summary or None, **untyped)
+        return _create(title, config, signature.summary, untyped)
+
+
+def _create(title: str, config: ConfigDict, summary: str, fields: dict[str, Any]) -> type[BaseModel]:
+    made: type[BaseModel] = create_model(title, __config__=config, __doc__=summary or None, **fields)
+    return made
 
 
 def _words(argument: Argument) -> dict[str, Any]:
@@ -95,13 +109,29 @@ def _words(argument: Argument) -> dict[str, Any]:
 
 
 def find_problems(
-    kind: registry.Kind, name: str, options: Mapping[str, Any], *, path: tuple[str | int, ...], allow_code: Path | None
+    kind: registry.Kind,
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    path: Key,
+    name_path: Key | None = None,
+    allow_code: Path | None = None,
 ) -> list[Problem]:
-    """What is wrong with the options of a component that stands at ``path`` of a recipe."""
+    """What is wrong with the options of a component.
+
+    Args:
+        kind: Which table of the registry.
+        name: The component.
+        options: What the user gave.
+        path: Where the options stand in the recipe.
+        name_path: Where the name stands; ``name`` beside the options where it is absent.
+        allow_code: A folder whose modules may be imported too.
+    """
     try:
         model = options_model(kind, name, allow_code=allow_code)
     except MedcnnError as error:
-        return [Problem((*path, "name"), f"{error.what} ({error.todo})" if error.todo else error.what)]
+        text = f"{error.what} ({error.todo})" if error.todo else error.what
+        return [Problem(name_path or (*path, "name"), text)]
     try:
         model.model_validate(dict(options))
     except ValidationError as error:

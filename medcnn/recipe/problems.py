@@ -8,13 +8,15 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from medcnn.errors import RecipeError
 from medcnn.recipe.document import Document, Key
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,19 @@ def from_validation(error: ValidationError, data: Any, model: type[BaseModel], p
     return [Problem((*prefix, *path), _joined(texts)) for path, texts in kept.items()]
 
 
-def further_objections(data: dict[str, Any], model: type[BaseModel], problems: Iterable[Problem]) -> list[Problem]:
-    """What does not fit together in sections that were not looked at because of a mistake further inside.
+def second_look(
+    data: dict[str, Any], model: type[ModelT], problems: Iterable[Problem]
+) -> tuple[ModelT | None, list[Problem]]:
+    """What a mistake further inside hid: a section is not looked at as a whole where one of its parts is wrong.
 
     Args:
         data: The data that were validated.
         model: The model.
-        problems: What was found. It is taken out of a copy before the second look; a section whose own keys
-            were wrong is left alone, for with defaults in their place its objections would mislead.
+        problems: What was found; it is taken out of a copy before the second look.
+
+    Returns:
+        The model with defaults where the data were wrong, ``None`` where it cannot be made, and the objections.
+        A section whose own keys were wrong is left alone: with defaults in their place it would mislead.
     """
     paths = [p.path for p in problems]
     pruned = copy.deepcopy(data)
@@ -73,15 +80,20 @@ def further_objections(data: dict[str, Any], model: type[BaseModel], problems: I
         _remove(pruned, path)
     wrong = {path[:-1] for path in paths} | {()}
     try:
-        model.model_validate(pruned)
+        return model.model_validate(pruned), []
     except ValidationError as error:
-        return [
+        objections = [
             Problem((*section, *key.split(".")), text)
             for details in error.errors(include_url=False)
             if details["type"] == "problems" and (section := _real_path(details["loc"], pruned)) not in wrong
             for key, text in details["ctx"]["problems"]
         ]
-    return []
+        for details in error.errors(include_url=False):
+            _remove(pruned, _real_path(details["loc"], pruned))
+    try:
+        return model.model_validate(pruned), objections
+    except ValidationError:
+        return None, objections
 
 
 def _remove(data: Any, path: Key) -> None:

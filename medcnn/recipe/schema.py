@@ -138,6 +138,8 @@ class DataSection(Section):
             yield "dataset", "is missing: name a dataset of the catalog, or give an adapter"
         if self.dataset is not None and self.adapter is not None:
             yield "adapter", "give either a dataset of the catalog or an adapter, not both"
+        if self.adapter is not None and self.root is None:
+            yield "root", "is missing: an adapter needs the folder of the data"
         if self.adapter is not None and self.options:
             yield "options", "changes a catalog entry: write the options of an adapter into data.adapter"
 
@@ -203,7 +205,8 @@ class InputSection(Section):
     intensity: IntensitySection = Field(default_factory=IntensitySection)
     symmetric_axes: tuple[int, ...] = Field(
         (),
-        description="Spatial axes (0 is x) along which a mirror image is as plausible; flips are drawn along these alone.",
+        description="Spatial axes (0 is x) along which a mirror image is as plausible; flips are drawn "
+        "along these alone.",
     )
     augment: AugmentSection | None = Field(default_factory=AugmentSection, description="null turns augmentation off.")
 

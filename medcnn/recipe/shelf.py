@@ -61,7 +61,7 @@ def copy_recipe(name: str, file: str | Path, *, force: bool = False) -> Path:
 
 
 def list_recipes() -> list[dict[str, object]]:
-    """What each shipped recipe is: ``name``, ``title``, ``task`` (of a suite ``None``), ``members``, ``description``."""
+    """``name``, ``title``, ``task``, ``members`` (of a suite) and ``description`` of each shipped recipe."""
     rows: list[dict[str, object]] = []
     for name in recipe_names():
         data = read_document(recipes_folder() / f"{name}.yaml").data or {}

@@ -63,13 +63,31 @@ class _UnreadableError(Exception):
     """The source alone does not say it."""
 
 
-def read_signature(target: str, method: str | None = None, *, without: Collection[str] = ()) -> Signature:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which arguments of a builder count; the annotations of the others need not be readable.
+
+    Attributes:
+        method: For a class, the method whose arguments count; its constructor where this is ``None``.
+        without: Arguments to leave out.
+        optional: Leave out all arguments without a default.
+    """
+
+    method: str | None = None
+    without: Collection[str] = ()
+    optional: bool = False
+
+    def includes(self, name: str, default: Any) -> bool:
+        """Whether an argument counts."""
+        return name not in self.without and not (self.optional and default is REQUIRED)
+
+
+def read_signature(target: str, wanted: Wanted = Wanted()) -> Signature:
     """The signature of ``module:attribute``.
 
     Args:
         target: A function or class, as the registry names it.
-        method: For a class, the method whose arguments count; its constructor where this is ``None``.
-        without: Arguments to leave out, whose annotations need not be readable.
+        wanted: Which of its arguments.
 
     Raises:
         ImportError: If the module is not there or cannot be imported.
@@ -78,18 +96,18 @@ def read_signature(target: str, method: str | None = None, *, without: Collectio
     module, _, attribute = target.partition(":")
     if module not in sys.modules:
         try:
-            return _from_source(module, attribute, method, without)
+            return _from_source(module, attribute, wanted)
         except _UnreadableError:
             pass
-    return _from_object(module, attribute, method, without)
+    return _from_object(module, attribute, wanted)
 
 
-def _from_object(module: str, attribute: str, method: str | None, without: Collection[str]) -> Signature:
+def _from_object(module: str, attribute: str, wanted: Wanted) -> Signature:
     found: Any = importlib.import_module(module)
     for part in attribute.split("."):
         found = getattr(found, part)
     if inspect.isclass(found):
-        function = getattr(found, method) if method else found.__init__
+        function = getattr(found, wanted.method or "__init__")
         text = f"{found.__doc__ or ''}\n{inspect.getdoc(function) or ''}"
     else:
         function, text = found, inspect.getdoc(found) or ""
@@ -100,7 +118,7 @@ def _from_object(module: str, attribute: str, method: str | None, without: Colle
     arguments = [
         Argument(p.name, _evaluated(p.annotation, function), p.default, described.get(p.name, ""))
         for p in parameters
-        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in without
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and wanted.includes(p.name, p.default)
     ]
     return Signature(tuple(arguments), any(p.kind is p.VAR_KEYWORD for p in parameters), _summary(found.__doc__))
 
@@ -109,15 +127,17 @@ def _evaluated(annotation: Any, function: Any) -> Any:
     """A type from an annotation that may be text; ``Any`` where a name is known to the type checker alone."""
     if annotation is inspect.Parameter.empty:
         return Any
-    if not isinstance(annotation, str):
-        return annotation
+    names = dict(getattr(inspect.unwrap(function), "__globals__", {}))
     try:
-        return eval(annotation, dict(getattr(inspect.unwrap(function), "__globals__", {})))
+        # Twice, where an annotation in quotes stands in a module whose annotations are text anyway.
+        while isinstance(annotation, str):
+            annotation = eval(annotation, names)
     except (NameError, AttributeError, TypeError, SyntaxError):
         return Any
+    return annotation
 
 
-def _from_source(module: str, attribute: str, method: str | None, without: Collection[str]) -> Signature:
+def _from_source(module: str, attribute: str, wanted: Wanted) -> Signature:
     names = _names_of(module)
     node = names.definition(attribute)
     text = ast.get_docstring(node) or ""
@@ -125,10 +145,10 @@ def _from_source(module: str, attribute: str, method: str | None, without: Colle
     allowed: set[str] = set()
     skip = 0
     if isinstance(node, ast.ClassDef):
-        wanted = method or "__init__"
-        inner = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == wanted]
+        name = wanted.method or "__init__"
+        inner = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == name]
         if not inner:
-            raise _UnreadableError(f"{attribute} inherits {wanted}")
+            raise _UnreadableError(f"{attribute} inherits {name}")
         node, skip, allowed = inner[0], 1, {"classmethod"}
         text += "\n" + (ast.get_docstring(node) or "")
     if {ast.unparse(d) for d in node.decorator_list} - allowed:
@@ -142,7 +162,7 @@ def _from_source(module: str, attribute: str, method: str | None, without: Colle
             described.get(a.arg, ""),
         )
         for a, default in list(_parameters(node.args))[skip:]
-        if a.arg not in without
+        if wanted.includes(a.arg, REQUIRED if default is None else default)
     ]
     return Signature(tuple(arguments), node.args.kwarg is not None, summary)
 

@@ -6,7 +6,6 @@ import getpass
 import re
 import socket
 from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from medcnn.report.pseudonyms import Kind, Pseudonyms
@@ -68,10 +67,10 @@ def pool_ages(text: str) -> str:
 
 def basename(path: str) -> str:
     """The last part of a path of either kind of system; ``~`` for somebody's home folder."""
-    pure = PureWindowsPath(path) if "\\" in path or re.match(r"[A-Za-z]:", path) else PurePosixPath(path)
-    if len(pure.parts) >= 2 and pure.parts[-2] in _HOMES:
+    parts = [p for p in re.split(r"[\\/]+", path) if p]
+    if len(parts) >= 2 and parts[-2] in _HOMES:
         return "~"
-    return pure.name or "/"
+    return parts[-1] if parts else "/"
 
 
 def mask(text: str) -> str:

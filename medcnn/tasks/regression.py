@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from medcnn.data.batch import Batch
 from medcnn.errors import DataError, ModelError
-from medcnn.tasks.base import Row, Task, TaskModel, TrainingFacts
+from medcnn.evaluation.inputs import RegressionTable
+from medcnn.evaluation.regression import evaluate_regression
+from medcnn.evaluation.results import Evaluation
+from medcnn.tasks.base import EvaluationOptions, Row, Task, TaskModel, TrainingFacts
 from medcnn.tasks.predictions import describe_cases, read_columns, stack, write_columns
 from medcnn.types import Case, Dataset, Part, Prediction, Value, ValuePrediction
 

@@ -15,8 +15,6 @@ from medcnn.recipe.schema import AugmentSection
 
 KINDS = ("rotate", "zoom", "shift", "brightness", "contrast", "gamma", "noise", "blur", "erase", "mixup")
 OFF = dict.fromkeys(KINDS, 0.0)
-    ("rotate", "zoom", "shift", "brightness", "contrast", "gamma", "noise", "blur", "erase", "mixup"), 0.0
-)
 EVERYTHING = {
     **OFF,
     "rotate": 20,

@@ -74,7 +74,10 @@ def make_phantom(
     if is_phantom(folder, {"version": VERSION, "parameters": parameters}):
         return folder
     with _new_folder(folder, parameters) as temporary:
-        jobs = [{"folder": str(temporary), "index": k, "patients": patients, "seed": seed, "size": size} for k in range(patients)]
+        jobs = [
+            {"folder": str(temporary), "index": k, "patients": patients, "seed": seed, "size": size}
+            for k in range(patients)
+        ]
         progress.start("Generating the phantom cohort", patients, "patients")
         count = min(workers if workers is not None else _cores(), patients)
         found = _here(jobs, progress) if count <= 1 else _elsewhere(jobs, count, temporary, progress)
@@ -102,7 +105,9 @@ def _new_folder(folder: Path, parameters: dict[str, Any]) -> Iterator[Path]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         kind = "another phantom cohort (other parameters or version)" if is_phantom(folder) else "something else"
         wanted = ", ".join(f"{k}={v}" for k, v in parameters.items())
-        raise DataError(f"the folder holds {kind}, not the cohort of {wanted}", where=str(folder), todo="choose another folder")
+        raise DataError(
+            f"the folder holds {kind}, not the cohort of {wanted}", where=str(folder), todo="choose another folder"
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
@@ -151,7 +156,9 @@ def _elsewhere(jobs: list[dict[str, Any]], count: int, folder: Path, progress: P
         finally:
             idle.put(process)
         if not line:
-            raise RunError("a worker process ended before its work was done", where=str(folder), todo="try workers=1 to see why")
+            raise RunError(
+                "a worker process ended before its work was done", where=str(folder), todo="try workers=1 to see why"
+            )
         answer = json.loads(line)
         if "rows" not in answer:
             raise explain(OSError(answer["errno"], answer["reason"]), answer["path"] or folder)
@@ -182,7 +189,12 @@ def _start() -> subprocess.Popen[str]:
     # The workers find the same medcnn, installed or not, and do not fight each other for threads.
     root = str(Path(__file__).parents[3])
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     return subprocess.Popen(
         [sys.executable, "-m", "medcnn.data.phantom.worker"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, encoding="utf-8",

@@ -196,17 +196,31 @@ class Pose:
         return (u + across).astype(np.float32), (v + along).astype(np.float32), np.ascontiguousarray(w)
 
 
-def everything(build: Build, lesions: Iterable[Shape] = ()) -> Iterator[Shape]:
-    """All shapes of the body in the order of painting, with lesions before the implants."""
+def everything(build: Build, reach: tuple[float, float], lesions: Iterable[Shape] = ()) -> Iterator[Shape]:
+    """The shapes of the body in the order of painting, with lesions before the implants.
+
+    Args:
+        build: The body.
+        reach: Lowest and highest reference z of the picture; parts that end before it are left out.
+        lesions: Shapes painted over the organs.
+    """
     from medcnn.data.phantom import abdomen, chest, head, implants, pelvis, trunk
 
+    low, high = reach
     yield from trunk.envelope(build)
-    yield from abdomen.shapes(build)
-    yield from chest.shapes(build)
-    yield from pelvis.shapes(build)
-    yield from trunk.skeleton(build)
-    yield from pelvis.skeleton(build)
-    yield from head.shapes(build)
-    yield from chest.vessels(build)
+    if high > -350 and low < 115:
+        yield from abdomen.shapes(build)
+    if high > -50 and low < 400:
+        yield from chest.shapes(build)
+    if low < -90:
+        yield from pelvis.shapes(build)
+    if low < 420:
+        yield from trunk.skeleton(build)
+    if low < -110:
+        yield from pelvis.skeleton(build)
+    if high > 345:
+        yield from head.shapes(build)
+    if low < 400:
+        yield from chest.vessels(build, lungs=high > -50 and low < 310)
     yield from lesions
     yield from implants.shapes(build)

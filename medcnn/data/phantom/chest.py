@@ -106,7 +106,7 @@ def _heart(build: Build) -> Iterator[Shape]:
         yield from path(smooth([(2, -62, 142), (28, -66, 128), (48, -58, 112)], 5), [1.8] * 5, 550, None)
 
 
-def vessels(build: Build) -> Iterator[Shape]:
+def vessels(build: Build, *, lungs: bool = True) -> Iterator[Shape]:
     """Great vessels, the tree of vessels in the lungs, and calcified plaques."""
     build.part("vessels")
     blood = build.enhanced(BLOOD, 240)
@@ -137,12 +137,14 @@ def vessels(build: Build) -> Iterator[Shape]:
         )
         yield from path(smooth([(side * 3, 14, -138), (side * 28, 18, -180), (side * 58, -6, -240), (side * 78, -54, -320), (side * 80, -50, -430)], 9),
                         [8, 7.5, 7, 7, 6.5, 6, 6, 6, 5.5], build.enhanced(BLOOD, 170))  # fmt: skip
-        yield from _tree(build, side)
     for k, (x, y, z) in enumerate(aorta):
         if build.rng.random() < 0.55 * max(0.0, build.traits.wear - 0.2):
             angle = build.rng.uniform(0, 2 * np.pi)
             place = (x + (radii[k] - 1) * np.cos(angle), y + (radii[k] - 1) * np.sin(angle), z)
             yield solid(ellipsoid(place, (2.2 + 3 * abs(np.sin(angle)), 2.2 + 3 * abs(np.cos(angle)), 5)), 650, None)
+    if lungs:
+        for side in (-1, 1):
+            yield from _tree(build, side)
 
 
 def _between(build: Build, a: Point, b: Point, share: float, spread: float) -> Point:

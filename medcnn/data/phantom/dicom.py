@@ -120,20 +120,54 @@ def _common(key: str, patient: Patient, traits: Traits, series: Series, stamp: S
     return found
 
 
-def _write(path: Path, dataset: Any) -> None:
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.filewriter import dcmwrite
-    from pydicom.uid import ExplicitVRLittleEndian
+class Encoder:
+    """Writes the files of one series; what the slices share is encoded once.
 
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = _IMPLEMENTATION
-    meta.ImplementationVersionName = "MEDCNN PHANTOM 1"
-    dataset.file_meta = meta
-    dcmwrite(path, dataset, enforce_file_format=True)
+    Args:
+        dataset: All elements of the first file but those that :meth:`write` is given.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self._parts = {int(element.tag): self._encode(element) for element in dataset}
+        self._kind = dataset.SOPClassUID
+
+    @staticmethod
+    def _buffer() -> Any:
+        from pydicom.filebase import DicomBytesIO
+
+        found = DicomBytesIO()
+        found.is_little_endian, found.is_implicit_VR = True, False
+        return found
+
+    def _encode(self, element: Any) -> bytes:
+        from pydicom.filewriter import write_data_element
+
+        buffer = self._buffer()
+        write_data_element(buffer, element, ["iso8859"])
+        return bytes(buffer.getvalue())
+
+    def write(self, path: Path, **values: Any) -> None:
+        """One file, with the elements of its own by keyword."""
+        from pydicom.dataset import Dataset, FileMetaDataset
+        from pydicom.filewriter import write_file_meta_info
+        from pydicom.uid import ExplicitVRLittleEndian
+
+        own = Dataset()
+        for name, value in values.items():
+            setattr(own, name, value)
+        own["PixelData"].VR = "OW"
+        meta = FileMetaDataset()
+        meta.FileMetaInformationVersion = b"\x00\x01"
+        meta.MediaStorageSOPClassUID = self._kind
+        meta.MediaStorageSOPInstanceUID = own.SOPInstanceUID
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        meta.ImplementationClassUID = _IMPLEMENTATION
+        meta.ImplementationVersionName = "MEDCNN PHANTOM 1"
+        head = self._buffer()
+        write_file_meta_info(head, meta)
+        parts = {**self._parts, **{int(element.tag): self._encode(element) for element in own}}
+        body = b"".join(parts[tag] for tag in sorted(parts))
+        path.write_bytes(bytes(128) + b"DICM" + bytes(head.getvalue()) + body)
 
 
 def _short(*values: float) -> list[str]:
@@ -183,19 +217,20 @@ def write_scan(
 
 
 def _slices(folder: Path, key: str, series: Series, volume: Volume, found: Any) -> Iterator[Path]:
-    count = len(volume.values)
+    count, encoder = len(volume.values), Encoder(found)
+    kind = "<i2" if volume.padding is not None else "<u2"
     for k in range(count):
         number = count - k
         x, y, z = volume.corner[0], volume.corner[1], volume.corner[2] + k * volume.gap
-        found.SOPInstanceUID = uid(key, series.name, k)
-        found.InstanceNumber = number
-        found.ImagePositionPatient = _short(x, y, z)
-        found.SliceLocation = _short(z)[0]
-        found.PixelData = (
-            np.ascontiguousarray(volume.values[k]).astype("<i2" if volume.padding is not None else "<u2").tobytes()
-        )
         path = folder / f"{number:04d}.dcm"
-        _write(path, found)
+        encoder.write(
+            path,
+            SOPInstanceUID=uid(key, series.name, k),
+            InstanceNumber=number,
+            ImagePositionPatient=_short(x, y, z),
+            SliceLocation=_short(z)[0],
+            PixelData=np.ascontiguousarray(volume.values[k]).astype(kind).tobytes(),
+        )
         yield path
 
 
@@ -204,8 +239,6 @@ def write_film(folder: Path, key: str, patient: Patient, traits: Traits, series:
     stamp = Stamp.of(key, patient, series)
     scout = series.kind == "localizer"
     found = _common(key, patient, traits, series, stamp, "CT" if scout else "CR")
-    found.SOPInstanceUID = uid(key, series.name, 0)
-    found.InstanceNumber = 1
     found.Rows, found.Columns = film.values.shape
     found.BitsStored, found.HighBit, found.PixelRepresentation = 12, 11, 0
     found.KVP = "120" if scout else "125" if series.part == "chest" else "52"
@@ -213,9 +246,9 @@ def write_film(folder: Path, key: str, patient: Patient, traits: Traits, series:
         _scout(found, stamp, film)
     else:
         _radiograph(found, series, film)
-    found.PixelData = film.values.astype("<u2").tobytes()
     path = folder / "0001.dcm"
-    _write(path, found)
+    pixels = film.values.astype("<u2").tobytes()
+    Encoder(found).write(path, SOPInstanceUID=uid(key, series.name, 0), InstanceNumber=1, PixelData=pixels)
     return path
 
 
@@ -239,8 +272,7 @@ def _radiograph(found: Any, series: Series, film: Film) -> None:
     found.ImageType = ["ORIGINAL", "PRIMARY"]
     found.SeriesDescription = f"{_TITLES[series.part]} {film.view}"
     found.ViewPosition = film.view
-    if film.side:
-        found.Laterality = film.side
+    found.Laterality = film.side
     found.PatientOrientation = ["L", "F"] if not film.side else ["", ""]
     found.PlateID = f"{series.scanner}-{series.part[:2].upper()}"
     found.ImagerPixelSpacing = _short(film.pixel, film.pixel)

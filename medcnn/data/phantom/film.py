@@ -15,7 +15,7 @@ from medcnn.data.phantom.marks import stamp
 from medcnn.data.phantom.scanner import SCANNERS, SIZES
 from medcnn.data.phantom.shapes import Array, Canvas
 
-DEPTH_STEP = 6.5
+DEPTH_STEP = 7.5
 REACH = 150.0  # mm to the front and back of the body's axis
 
 
@@ -83,7 +83,7 @@ def project(
         *pose.reference(build.traits.scale, x[None, None, :], y, z[:, None, None] + 0 * y, 0.0),
         0.8 * (pixel + step) / 2,
     )
-    for painted in everything(build, lesion_shapes(lesions, build)):
+    for painted in everything(build, (canvas.limits[4], canvas.limits[5]), lesion_shapes(lesions, build)):
         canvas.paint(painted)
     # At film energies bone attenuates more than its HU say; 0.017 / mm is soft tissue.
     density = np.minimum(canvas.hu, 4000) + np.float32(0.6) * np.clip(canvas.hu - 120, 0, 4000)
@@ -129,7 +129,7 @@ def localizer(key: str, series: Series, traits: Traits, size: str) -> Film:
     pose = Pose.draw(key, traits, head=False)
     z = (low * traits.scale[2]) + (np.arange(rows) + 0.5) * pixel + pose.shift[2]
     x = (np.arange(rows) - (rows - 1) / 2) * pixel + pose.shift[0]
-    seen = project(Build(traits, arms=series.arms), pose, (), x=x, z=z, pixel=pixel, step=9.0)
+    seen = project(Build(traits, arms=series.arms), pose, (), x=x, z=z, pixel=pixel, step=12.0)
     image = _develop(seen.soft, rng, pixel=pixel, blur=1.5, dose=0.5 * series.dose)
     empty = np.zeros(image.shape, np.uint8)
     return Film(to_stored(image, False), empty, empty, (), pixel, "AP", "", 0.0)

@@ -33,7 +33,9 @@ def make_patient(folder: Path, patient: Patient, seed: int, size: str) -> Rows:
     lesions = draw_lesions(own, traits, parts) if patient.lesions else ()
     rows: Rows = {"series": [], "images": [], "lesions": []}
     for series in patient.series:
-        place = folder / "dicom" / patient.id / f"study{series.study}" / f"{series.number:02d}-{series.name.split('-')[1]}"
+        place = (
+            folder / "dicom" / patient.id / f"study{series.study}" / f"{series.number:02d}-{series.name.split('-')[1]}"
+        )
         place.mkdir(parents=True)
         stamp = Stamp.of(key, patient, series)
         row = _row(patient, series, stamp, place.relative_to(folder), parts)

@@ -143,7 +143,7 @@ def _paint(
     canvas.texture = np.repeat(fine, grain.samples, axis=0)
     back = pose.shift[1] + (88 if head else 109 + 0.55 * build.traits.fat) * build.traits.scale[1]
     _table(canvas, x - pose.shift[0], y - back, pixel, head)
-    for painted in everything(build, lesion_shapes(lesions, build)):
+    for painted in everything(build, (canvas.limits[4], canvas.limits[5]), lesion_shapes(lesions, build)):
         canvas.paint(painted)
     return canvas
 

@@ -68,16 +68,23 @@ def ellipsoid(center: Point, radii: Point, *, turn: float = 0.0, pitch: float = 
     cp, sp = np.cos(np.radians(pitch)).astype(np.float32), np.sin(np.radians(pitch)).astype(np.float32)
     cx, cy, cz = (np.float32(v) for v in center)
     rx, ry, rz = (np.float32(v) for v in radii)
+    smallest, largest = np.float32(min(radii)), np.float32(max(radii))
 
     def distance(x: Array, y: Array, z: Array) -> Array:
         dx, dy, dz = x - cx, y - cy, z - cz
         u, v = (c * dx + s * dy) if turn else dx, (c * dy - s * dx) if turn else dy
         v, w = ((cp * v + sp * dz), (cp * dz - sp * v)) if pitch else (v, dz)
-        u, v, w = u / rx, v / ry, w / rz
-        near = np.sqrt(u * u + v * v + w * w)
-        slope = np.sqrt((u / rx) ** 2 + (v / ry) ** 2 + (w / rz) ** 2)
+        u, v, w = np.square(u * (1 / rx)), np.square(v * (1 / ry)), np.square(w * (1 / rz))
+        near = np.sqrt(u + v + w)
+        u *= 1 / (rx * rx)
+        v *= 1 / (ry * ry)
+        slope: Array = u + v
+        slope += w * (1 / (rz * rz))
+        np.sqrt(slope, out=slope)
+        # First-order distance to the surface; near the centre, where it has no slope, the smallest radius.
+        np.maximum(slope, near * (1 / largest), out=slope)
         found: Array = near * (near - 1) / np.maximum(slope, np.float32(1e-6))
-        return np.where(near < 0.05, -min(rx, ry, rz), found).astype(np.float32, copy=False)
+        return np.where(near < np.float32(0.02), -smallest, found)
 
     reach = max(rx, ry) if turn else 0.0
     ax, ay, az = max(rx, reach), max(ry, reach), rz
@@ -90,18 +97,23 @@ def capsule(start: Point, end: Point, radius: float, radius_end: float | None = 
     """A rounded segment whose radius runs from ``radius`` to ``radius_end``."""
     a, b = np.asarray(start, np.float32), np.asarray(end, np.float32)
     axis = b - a
-    length = np.float32(max(float(axis @ axis), 1e-6))
+    steps = axis / np.float32(max(float(axis @ axis), 1e-6))
     r0, r1 = np.float32(radius), np.float32(radius if radius_end is None else radius_end)
 
     def distance(x: Array, y: Array, z: Array) -> Array:
         dx, dy, dz = x - a[0], y - a[1], z - a[2]
-        t = np.clip((dx * axis[0] + dy * axis[1] + dz * axis[2]) / length, 0, 1)
-        gap = (dx - t * axis[0]) ** 2 + (dy - t * axis[1]) ** 2 + (dz - t * axis[2]) ** 2
-        found: Array = np.sqrt(gap) - (r0 + t * (r1 - r0))
+        t = dx * steps[0] + (dy * steps[1] + dz * steps[2])
+        t = np.minimum(np.maximum(t, np.float32(0)), np.float32(1))
+        gap = np.square(dx - t * axis[0])
+        gap += np.square(dy - t * axis[1])
+        gap += np.square(dz - t * axis[2])
+        found: Array = np.sqrt(gap, out=gap)
+        found -= r0 if r0 == r1 else r0 + t * (r1 - r0)
         return found
 
-    low, high = np.minimum(a, b) - max(r0, r1), np.maximum(a, b) + max(r0, r1)
-    return distance, (low[0], high[0], low[1], high[1], low[2], high[2])
+    r = max(float(r0), float(r1))
+    (x1, x2), (y1, y2), (z1, z2) = ((min(s, e) - r, max(s, e) + r) for s, e in zip(start, end, strict=True))
+    return distance, (x1, x2, y1, y2, z1, z2)
 
 
 def tube(points: Sequence[Point], radii: Sequence[float]) -> list[tuple[Distance, Box]]:
@@ -124,13 +136,21 @@ def loft(knots: Sequence[Sequence[float]], *, square: float = 0.0, grow: float =
     def distance(x: Array, y: Array, z: Array) -> Array:
         cx, cy, a, b = profile(z)
         a, b = np.maximum(a + g, np.float32(0.5)), np.maximum(b + g, np.float32(0.5))
-        u, v = ((x - cx) / a) ** 2, ((y - cy) / b) ** 2
-        near = np.sqrt(np.maximum(u + v - q * u * v, 0)) if square else np.sqrt(u + v)
-        # Beyond the square the squircle turns back; there the larger coordinate decides.
-        near = np.maximum(near, np.sqrt(np.maximum(u, v))) if square else near
-        side = (near - 1) * np.minimum(a, b)
-        found: Array = np.maximum(side, np.maximum(profile.low - z, z - profile.high))
-        return found
+        u, v = (x - cx) * (1 / a), (y - cy) * (1 / b)
+        np.square(u, out=u)
+        np.square(v, out=v)
+        near: Array = u + v
+        if square:
+            # Beyond the square the squircle turns back; there the larger coordinate decides.
+            larger = np.maximum(u, v)
+            u *= v
+            u *= q
+            near -= u
+            np.maximum(near, larger, out=near)
+        np.sqrt(near, out=near)
+        near -= np.float32(1)
+        near *= np.minimum(a, b)
+        return np.maximum(near, np.maximum(profile.low - z, z - profile.high), out=near)
 
     wide, deep = table[:, 3].max() + grow, table[:, 4].max() + grow
     x, y = table[:, 1], table[:, 2]
@@ -187,18 +207,29 @@ class Canvas:
         self._slab = np.stack([z.min(axis=(1, 2)), z.max(axis=(1, 2))])
         self._rows = np.stack([y.min(axis=(0, 2)), y.max(axis=(0, 2))])
         self._columns = np.stack([x.min(axis=(0, 1)), x.max(axis=(0, 1))])
+        ends = (self._columns, self._rows, self._slab)
+        x1, x2, y1, y2, z1, z2 = (float(v) for low, high in ends for v in (low.min() - edge, high.max() + edge))
+        self.limits: Box = (x1, x2, y1, y2, z1, z2)
 
     def block(self, box: Box) -> tuple[slice, slice, slice] | None:
         """The part of the grid that a box may touch; ``None`` where it lies outside."""
         found = []
-        for (low, high), ends in zip(
-            ((box[4], box[5]), (box[2], box[3]), (box[0], box[1])), (self._slab, self._rows, self._columns), strict=True
-        ):
+        for k, ends in ((4, self._slab), (2, self._rows), (0, self._columns)):
+            low, high = box[k], box[k + 1]
+            if high < self.limits[k] or low > self.limits[k + 1]:
+                return None
             hit = np.flatnonzero((ends[1] >= low - self.edge) & (ends[0] <= high + self.edge))
             if not hit.size:
                 return None
             found.append(slice(int(hit[0]), int(hit[-1]) + 1))
         return found[0], found[1], found[2]
+
+    def _cover(self, depth: Array) -> Array:
+        """Fraction of a sample that a surface at this signed distance leaves inside."""
+        found = depth * (np.float32(-1) / self.edge)
+        found += np.float32(0.5)
+        np.maximum(found, np.float32(0), out=found)
+        return np.minimum(found, np.float32(1), out=found)
 
     def paint(self, shape: Shape) -> None:
         """Cover what was there, as far as the shape reaches."""
@@ -206,10 +237,10 @@ class Canvas:
         if part is None:
             return
         depth = shape.distance(self.x[part], self.y[part], self.z[part[0], part[1]])
-        cover = np.clip(np.float32(0.5) - depth / self.edge, 0, 1)
+        cover = self._cover(depth)
         value: Array | np.float32 = np.float32(shape.hu)
         if shape.core is not None:
-            inside = np.clip(np.float32(0.5) - (depth + np.float32(shape.wall)) / self.edge, 0, 1)
+            inside = self._cover(depth + np.float32(shape.wall))
             value = shape.hu + inside * np.float32(shape.core - shape.hu)
         if shape.mottle and self.texture is not None:
             value = value + np.float32(shape.mottle) * self.texture[part]

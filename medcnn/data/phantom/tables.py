@@ -38,7 +38,9 @@ def write_tables(folder: Path, found: Sequence[Rows], parameters: dict[str, Any]
     _write_csv(folder / "series.csv", SERIES_COLUMNS, series)
     _write_csv(folder / "images.csv", IMAGE_COLUMNS, images)
     coco = _coco(series, images, lesions)
-    (folder / "lesions.coco.json").write_text(json.dumps(coco, indent=None, separators=(",", ":")) + "\n", encoding="utf-8")
+    (folder / "lesions.coco.json").write_text(
+        json.dumps(coco, indent=None, separators=(",", ":")) + "\n", encoding="utf-8"
+    )
     patients = {row["patient"]: row["patient_lesions"] for row in series}
     facts = {
         "version": VERSION,
@@ -59,7 +61,9 @@ def write_tables(folder: Path, found: Sequence[Rows], parameters: dict[str, Any]
     (folder / "phantom.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def _coco(series: Sequence[dict[str, Any]], images: Sequence[dict[str, Any]], lesions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _coco(
+    series: Sequence[dict[str, Any]], images: Sequence[dict[str, Any]], lesions: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
     """COCO over single images; ``lesions`` adds the boxes in whole series, which COCO does not know."""
     shape = {row["series"]: (row["columns"], row["rows"]) for row in series}
     ids = {(row["series"], row["index"]): k for k, row in enumerate(images, start=1)}
@@ -94,4 +98,10 @@ def _coco(series: Sequence[dict[str, Any]], images: Sequence[dict[str, Any]], le
             )
     whole = [{k: v for k, v in lesion.items() if k != "slices"} for lesion in lesions]
     info = {"description": "Lesions of the generated cohort; corners at pixel edges: pixel i covers [i, i+1)."}
-    return {"info": info, "images": listed, "annotations": boxes, "categories": [{"id": 1, "name": "lesion"}], "lesions": whole}
+    return {
+        "info": info,
+        "images": listed,
+        "annotations": boxes,
+        "categories": [{"id": 1, "name": "lesion"}],
+        "lesions": whole,
+    }

@@ -196,7 +196,7 @@ def _ribs(build: Build) -> Iterator[Shape]:
         drop = (40, 60, 105, 112, 110, 105, 100, 92, 82, 70, 56, 36)[k]
         for side in (-1, 1):
             points: list[Point] = []
-            for t in np.linspace(0.13, end, 13):
+            for t in np.linspace(0.13, end, 10):
                 z = start + 6 * np.sin(np.pi * t) - drop * t**1.3
                 x, y, a, b = (float(v.ravel()[0]) for v in cavity(np.float32([[[max(z, -60.0)]]])))
                 angle = np.pi * t

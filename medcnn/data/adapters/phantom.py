@@ -1,0 +1,200 @@
+"""The generated cohort as cases: single CT slices and radiographs, or whole series with masks and boxes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from medcnn.data.adapters.common import make_schema
+from medcnn.data.phantom import PhantomSize, make_phantom
+from medcnn.errors import DataError
+from medcnn.files import read_json
+from medcnn.types import (
+    Boxes,
+    Case,
+    ClassLabel,
+    Dataset,
+    Exclusion,
+    ImageRef,
+    LabelSchema,
+    Mask,
+    Target,
+    Value,
+)
+
+Label = Literal["body_part", "abdomen", "lesion", "body_width"]
+Show = Literal["all", "ct", "radiographs"]
+Row = Mapping[str, str]
+
+
+def phantom(
+    root: Path,
+    *,
+    patients: int = 60,
+    seed: int = 0,
+    size: PhantomSize = "small",
+    label: Label = "body_part",
+    slices: int | None = 4,
+    volumes: bool = False,
+    images: Show = "all",
+    workers: int | None = None,
+) -> Dataset:
+    """Cases of the generated cohort, which is made below ``root`` where it is not there yet.
+
+    Args:
+        root: Folder that holds cohorts, one subfolder for each set of parameters.
+        patients: Number of patients.
+        seed: Seed of the cohort.
+        size: ``small``, ``medium`` or ``large`` images.
+        label: ``body_part``: the part that the series was made for; ``abdomen``: 1 where that is the abdomen;
+            ``lesion``: 1 where the slice, film or series shows a lesion; ``body_width``: the width of the body
+            in the image in mm, a continuous label.
+        slices: Slices taken from each CT series at even distances; ``None`` takes all.
+        volumes: A CT series is one case (a volume) instead of slices.
+        images: ``all``, ``ct`` or ``radiographs``.
+        workers: Processes that generate; ``None``: one a core.
+
+    Returns:
+        Cases with the class (or the value) first; a volume and a film carry their organ mask and lesion boxes too.
+
+    Raises:
+        DataError: If an option makes no sense, or the cohort on disk is damaged.
+    """
+    if slices is not None and slices < 1:
+        raise DataError(f"slices must be at least 1, not {slices}", where="data.options.slices")
+    folder = Path(root) / f"phantom-{size}-{patients}-{seed}"
+    make_phantom(folder, patients=patients, seed=seed, size=size, workers=workers)
+    cohort = _Cohort.read(folder)
+    make = _Maker(cohort, label)
+    cases: list[Case] = []
+    exclusions: list[Exclusion] = []
+    for series in cohort.series:
+        if series["kind"] == "localizer":
+            exclusions.append(Exclusion(series["series"], "localizer", str(folder / series["path"])))
+        elif images == "all" or (series["kind"] == "ct") == (images == "ct"):
+            cases += make.cases(series, slices, volumes)
+    schema = make.schema
+    labels = {"mask": make_schema(cohort.organs), "boxes": make_schema(("lesion",))}
+    facts = {"modality": "CT, CR", "unit": "mm" if label == "body_width" else "", "cohort": str(folder)}
+    return Dataset(
+        "phantom",
+        tuple(cases),
+        labels if schema is None else {"class": schema, **labels},
+        tuple(exclusions),
+        patients_known=True,
+        facts=facts,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cohort:
+    """The tables of a cohort."""
+
+    folder: Path
+    series: tuple[Row, ...]
+    images: Mapping[str, tuple[Row, ...]]
+    boxes: Mapping[str, tuple[tuple[float, ...], ...]]
+    organs: tuple[str, ...]
+    parts: tuple[str, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> _Cohort:
+        images: dict[str, list[Row]] = {}
+        for row in _rows(folder / "images.csv"):
+            images.setdefault(row["series"], []).append(row)
+        boxes: dict[str, list[tuple[float, ...]]] = {}
+        for lesion in read_json(folder / "lesions.coco.json")["lesions"]:
+            boxes.setdefault(lesion["series"], []).append(tuple(lesion["box"]))
+        known = read_json(folder / "phantom.json")["labels"]
+        return cls(
+            folder,
+            tuple(_rows(folder / "series.csv")),
+            {k: tuple(v) for k, v in images.items()},
+            {k: tuple(v) for k, v in boxes.items()},
+            tuple(known["organs"].values()),
+            tuple(known["body_part"].values()),
+        )
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            yield from csv.DictReader(file)
+    except OSError as error:
+        raise DataError(
+            f"the cohort is damaged: {error.strerror}",
+            where=str(path),
+            todo="delete the cohort's folder: it is made anew",
+        ) from error
+
+
+def evenly(count: int, wanted: int | None) -> list[int]:
+    """Positions of ``wanted`` of ``count`` slices, in the middle of equal stretches."""
+    if wanted is None or wanted >= count:
+        return list(range(count))
+    return [int((k + 0.5) * count / wanted) for k in range(wanted)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Makes cases of one kind of label."""
+
+    cohort: _Cohort
+    label: Label
+
+    @property
+    def schema(self) -> LabelSchema | None:
+        if self.label == "body_width":
+            return None
+        if self.label == "body_part":
+            return make_schema(self.cohort.parts)
+        names = ("other", "abdomen") if self.label == "abdomen" else ("no lesion", "lesion")
+        return make_schema(names, positive=names[1])
+
+    def cases(self, series: Row, slices: int | None, volumes: bool) -> Iterator[Case]:
+        images = self.cohort.images[series["series"]]
+        if volumes or len(images) == 1:
+            yield self._whole(series, images)
+            return
+        for k in evenly(len(images), slices):
+            yield self._case(images[k]["image"], series, [images[k]], ())
+
+    def _whole(self, series: Row, images: Sequence[Row]) -> Case:
+        flat = series["kind"] == "film"
+        corners = self.cohort.boxes.get(series["series"], ())
+        boxes = np.asarray(corners, np.float32).reshape(-1, 4 if flat else 6)
+        mask = ImageRef((str(self.cohort.folder / series["organ_mask"]),), "nifti")
+        more = (Mask(mask), Boxes(boxes, np.zeros(len(boxes), np.int64)))
+        return self._case(series["series"], series, images, more)
+
+    def _case(self, name: str, series: Row, images: Sequence[Row], more: tuple[Target, ...]) -> Case:
+        paths = tuple(str(self.cohort.folder / row["file"]) for row in images)
+        attributes: dict[str, Any] = {
+            "sex": series["sex"],
+            "age": int(series["age"]),
+            "scanner": series["scanner"],
+            "modality": series["modality"],
+        }
+        return Case(
+            name,
+            (ImageRef(paths, "dicom"),),
+            (self._target(series, images), *more),
+            patient=series["patient"],
+            study=series["study"],
+            attributes=attributes,
+        )
+
+    def _target(self, series: Row, images: Sequence[Row]) -> ClassLabel | Value:
+        if self.label == "body_width":
+            widths = [float(row["body_width_mm"]) for row in images if row["body_width_mm"]]
+            return Value(max(widths) if widths else None)
+        if self.label == "body_part":
+            return ClassLabel.of(self.cohort.parts.index(series["body_part"]), len(self.cohort.parts))
+        if self.label == "abdomen":
+            return ClassLabel.of(int(series["body_part"] == "abdomen"), 2)
+        return ClassLabel.of(int(any(int(row["lesions"]) for row in images)), 2)

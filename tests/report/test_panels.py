@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medcnn.errors import ImageError
+from medcnn.evaluation.results import (
+    CurvePanel,
+    DistributionPanel,
+    Figure,
+    GalleryItem,
+    GalleryPanel,
+    Interval,
+    MatrixPanel,
+    Series,
+    TablePanel,
+)
+from medcnn.report.charts import draw_curves, draw_distribution, thin
+from medcnn.report.formatting import between, counted, figure_name, number
+from medcnn.report.markdown import escape
+from medcnn.report.panels import Footnotes, encode_picture, gallery, matrix, table
+from medcnn.report.privacy import Shown
+from medcnn.report.pseudonyms import Pseudonyms
+from medcnn.report.svg import clean
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Shown:
+    return Shown(Pseudonyms(tmp_path))
+
+
+def made(value: float | None, n: int = 10, **more: Any) -> Figure:
+    interval = Interval(0.8, 0.95, 0.95, more.pop("method", "bootstrap"), "patient") if value is not None else None
+    return Figure("f1", "F1", value, n, interval=interval, clusters=more.pop("clusters", 5), **more)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.99712, "0.997"),
+        (1.0, "1.000"),
+        (0.0, "0.000"),
+        (0, "0"),
+        (5895, "5,895"),
+        (-0.5, "−0.500"),
+        (12.345, "12.35"),
+        (234.5, "234.5"),
+        (None, "–"),
+        (float("nan"), "–"),
+        (float("inf"), "∞"),
+    ],
+)
+def test_numbers(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_intervals_and_counts() -> None:
+    assert between(0.991, 0.999) == "0.991–0.999"
+    assert between(-0.2, 0.3) == "−0.200 to 0.300"
+    assert counted(made(0.9, 512, clusters=41)) == "512 images · 41 patients"
+    assert counted(made(0.9, 1, clusters=None)) == "1 image"
+    assert counted(Figure("f", "F", 0.5, 41, unit="patient", interval=made(0.5).interval, clusters=41)) == "41 patients"
+    assert figure_name(Figure("f1", "Macro F1", 0.5, 3, average="macro")) == "Macro F1"
+    assert figure_name(Figure("f1", "F1", 0.5, 3, average="macro", unit="patient")) == "F1, macro, by patient"
+
+
+def test_a_shared_n_stands_once(shown: Shown) -> None:
+    block = table(TablePanel("t", "T", ["Class", "A", "B"], [["x", made(0.9), made(0.8)]]), shown)
+    assert block.columns == ["Class", "n", "A", "B"]
+    assert block.rows[0][1].text == "10 images · 5 patients"
+    assert block.rows[0][2].subs == ("0.800–0.950",)
+    assert block.caption == "95 % interval: bootstrap."
+
+
+def test_different_n_stand_in_the_cells(shown: Shown) -> None:
+    block = table(TablePanel("t", "T", ["Class", "A", "B"], [["x", made(0.9), made(0.8, 11)]]), shown)
+    assert block.columns == ["Class", "A", "B"]
+    assert block.rows[0][2].subs == ("0.800–0.950", "n = 11 images · 5 patients")
+
+
+def test_the_unusual_method_is_marked(shown: Shown) -> None:
+    row = ["x", made(0.9), made(0.8), made(0.7, method="Wilson")]
+    block = table(TablePanel("t", "T", ["Class", "A", "B", "C"], [row]), shown)
+    assert [c.marks for c in block.rows[0]] == ["", "", "", "", "a"]
+    assert block.footnotes == [("a", "95 % interval: Wilson.")]
+
+
+def test_an_undefined_cell_has_a_note_in_any_case(shown: Shown) -> None:
+    block = table(TablePanel("t", "T", ["Class", "A", "B"], [["x", made(None), None]]), shown)
+    assert [c.text for c in block.rows[0][1:]] == ["–", "–"]
+    assert [c.marks for c in block.rows[0][1:]] == ["a", "a"]
+    assert block.footnotes == [("a", "not defined")]
+
+
+def test_cases_in_tables_are_pseudonyms_and_ages_pooled(shown: Shown) -> None:
+    rows = [["scan7", 95, 3.5], ["scan8", "91-95", 2]]
+    block = table(TablePanel("t", "T", ["Case", "Age", "Score"], rows), shown)
+    assert [[c.text for c in row[1:]] for row in block.rows] == [["90+", "3.500"], ["90+", "2"]]
+    assert "scan" not in str(block)
+
+
+def test_footnotes_run_past_z() -> None:
+    notes = Footnotes()
+    marks = [notes.mark(str(i)) for i in range(28)]
+    assert marks[0] == "a"
+    assert marks[25:] == ["z", "aa", "ab"]
+    assert notes.mark("0") == "a"
+
+
+def test_matrix_shares_are_of_the_row() -> None:
+    block = matrix(MatrixPanel("m", "M", "R", "P", ["a", "b"], ["a", "b"], [[3, 1], [0, 0]]))
+    assert [[c.share for c in row] for row in block.cells] == [["75.0 %", "25.0 %"], ["–", "–"]]
+    assert [[c.diagonal for c in row] for row in block.cells] == [[True, False], [False, True]]
+    assert list(block.totals) == ["4", "0"]
+
+
+def test_pictures_shrink(shown: Shown) -> None:
+    source = encode_picture(np.zeros((200, 400, 3), np.uint8))
+    image = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))
+    assert image.size == (160, 80)
+    assert Image.open(io.BytesIO(base64.b64decode(encode_picture(np.ones((8, 9), np.uint8))[22:]))).size == (9, 8)
+    with pytest.raises(TypeError, match="uint8"):
+        encode_picture(np.zeros((3, 4)))  # type: ignore[arg-type]
+
+
+def test_a_picture_that_cannot_be_read_leaves_its_place_empty(shown: Shown) -> None:
+    def pictures(case: str) -> None:
+        raise ImageError("truncated", where=case)
+
+    block = gallery(GalleryPanel("g", "G", [GalleryItem("c1", "t")]), shown, pictures, 160)
+    assert block.pictures[0].source == ""
+    assert block.caption == "1 picture is not at hand."
+
+
+def test_thinning_keeps_the_shape() -> None:
+    x = np.linspace(0, 1, 20_000)
+    y = np.sin(7 * x)
+    at = thin(x, [y])
+    assert len(at) <= 300
+    assert {0, len(x) - 1} <= set(at.tolist())
+    assert np.abs(np.interp(x, x[at], y[at]) - y).max() < 0.01
+
+
+def test_thinning_keeps_the_corners_of_steps() -> None:
+    x = np.repeat(np.linspace(0, 1, 6), 2)[1:]
+    y = np.repeat(np.arange(6.0), 2)[:-1]
+    assert thin(x, [y]).tolist() == list(range(11))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_short_series_are_drawn(count: int) -> None:
+    series = [Series("a", [0.1, 0.2][:count], [0.3, 0.4][:count], [0.2, 0.3][:count], [0.4, 0.5][:count])]
+    for points in (False, True):
+        assert draw_curves(CurvePanel("c", "C", "x", "y", series, points=points)).svg.startswith("<svg")
+
+
+def test_undefined_points_are_left_out() -> None:
+    x: Any = [0.0, None, 1.0]
+    y: Any = [0.0, 0.5, float("nan")]
+    assert "<svg" in draw_curves(CurvePanel("c", "C", "x", "y", [Series("a", x, y)], x_log=True)).svg
+
+
+def test_many_points_say_how_many_are_drawn() -> None:
+    values = np.linspace(0, 1, 5000).tolist()
+    chart = draw_curves(CurvePanel("c", "C", "x (mm)", "y", [Series("a", values, values)], points=True))
+    assert "1,200 of 5,000 points are drawn" in chart.caption
+    assert "x (mm)" in chart.svg
+
+
+def test_marks_are_numbered_where_a_line_has_several() -> None:
+    one = Series("a", [0, 1], [0, 1], marks=[(0.2, 0.3, "low"), (0.6, 0.7, "high")])
+    chart = draw_curves(CurvePanel("c", "C", "x", "y", [one]))
+    assert [e.label for e in chart.legend] == ["a", "1: low", "2: high"]
+
+
+def test_distributions_show_shares_and_what_is_outside() -> None:
+    groups: dict[str, Any] = {"a": [0.1, 0.2, 5.0], "b": [0.5, None]}
+    chart = draw_distribution(DistributionPanel("d", "D", "score", groups, [0, 0.5, 1]))
+    assert [e.label for e in chart.legend] == ["a (n = 3)", "b (n = 1)"]
+    assert chart.caption == "1 values lie outside the drawing. 1 values are undefined."
+    for bins in (None, [0, 1]):
+        many = {f"group {i}": [0.1 * i] for i in range(6)} | {"empty": []}
+        assert "<svg" in draw_distribution(DistributionPanel("d", "D", "score", many, bins)).svg
+
+
+def test_a_dollar_is_no_formula() -> None:
+    chart = draw_curves(CurvePanel("c", "C", r"$\frac{1}{$", "a_$b$", [Series("s", [0, 1], [0, 1])]))
+    assert "a_$b$" in chart.svg
+
+
+def test_a_drawing_is_clean() -> None:
+    dirty = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 9 9" '
+        'onload="a()"><script>b()</script><style>*{}</style><defs><clipPath id="k"><rect width="1.23456"/></clipPath>'
+        '</defs><g id="n" clip-path="url(#k)"><use xlink:href="http://x/y"/><use xlink:href="#k"/>'
+        "<text>&lt;b&gt;</text></g><foreignObject/></svg>"
+    )
+    svg = clean(dirty, "p-", 'say "x"')
+    assert not re.search(r"script|style|onload|http|foreign|<b>", svg)
+    assert 'id="p-k"' in svg
+    assert "url(#p-k)" in svg
+    assert 'href="#p-k"' in svg
+    assert 'id="n"' not in svg
+    assert 'width="1.23"' in svg
+    assert "&lt;b&gt;" in svg
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a|b", r"a\|b"),
+        ("`x`", r"\`x\`"),
+        ("<b>&", "&lt;b&gt;&amp;"),
+        ("[a](javascript:b)", r"\[a\](javascript:b)"),
+        ("two\nlines", "two lines"),
+        ("# head", r"\# head"),
+        ("- item", r"\- item"),
+        ("plain text, 0.99 (n = 3)", "plain text, 0.99 (n = 3)"),
+    ],
+)
+def test_markdown_is_escaped(text: str, expected: str) -> None:
+    assert escape(text) == expected

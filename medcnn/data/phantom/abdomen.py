@@ -50,10 +50,10 @@ def shapes(build: Build) -> Iterator[Shape]:
     dome = (lambda x, y, z: np.maximum(z - diaphragm(build, x, y), -40 - z), base)
     yield solid(_below_dome(build, dome, 1), 45)
     yield solid(_below_dome(build, dome, 4), FAT, mottle=8.0)
-    yield solid(liver(build), build.enhanced(60 - fatty, 48), LIVER, mottle=7.0)
+    yield solid(liver(build), build.enhanced(60 - fatty, 52, 8), LIVER, mottle=7.0)
     yield from _liver_vessels(build, fatty)
     spleen = ellipsoid(build.point(90, 40, 18, 4), (build.near(27, 3), build.near(46, 5), build.near(46, 6)), turn=-35)
-    yield solid(_below_dome(build, spleen, 4), build.enhanced(48, 70), SPLEEN, mottle=5.0)
+    yield solid(_below_dome(build, spleen, 4), build.enhanced(48, 70, 60), SPLEEN, mottle=5.0)
     yield from _stomach(build)
     pancreas = smooth([build.point(-34, 0, -42), (-12, -8, -30), (24, -6, -14), build.point(66, 22, 6)], 7)
     yield from path(
@@ -66,7 +66,7 @@ def shapes(build: Build) -> Iterator[Shape]:
 
 
 def _liver_vessels(build: Build, fatty: float) -> Iterator[Shape]:
-    hue = build.enhanced(44, 105) if build.contrast else 42 - 0.2 * fatty
+    hue = build.enhanced(43 - 0.2 * fatty, 105, 12)
     porta: Point = (-22.0, -6.0, -4.0)
     yield from path(smooth([(2, 2, -34), (-10, -2, -18), porta], 4), [7.5] * 4, hue, None)
     inside, _ = liver(build)
@@ -105,7 +105,7 @@ def _kidneys(build: Build) -> Iterator[Shape]:
         center = build.point(side * 60, 46, z, 4)
         size = build.near(1, 0.07)
         found = ellipsoid(center, (25 * size, 29 * size, 56 * size), turn=side * 28, pitch=-10)
-        yield solid(found, build.enhanced(32, 150), KIDNEY, core=build.enhanced(32, 105), wall=9.0)
+        yield solid(found, build.enhanced(32, 150, 120), KIDNEY, core=build.enhanced(32, 120, 30), wall=9.0)
         hilum = (center[0] - side * 9, center[1] - 4, center[2])
         yield solid(ellipsoid(hilum, (14 * size, 10 * size, 30 * size), turn=side * 28), FAT + 10, KIDNEY)
         yield solid(
@@ -114,7 +114,9 @@ def _kidneys(build: Build) -> Iterator[Shape]:
             KIDNEY,
         )
         yield from path(
-            [(side * 18.0, 16.0, z + 8.0), (side * 34.0, 28.0, z + 4.0), hilum], [4.5, 4, 4], build.enhanced(42, 150)
+            [(side * 18.0, 16.0, z + 8.0), (side * 34.0, 28.0, z + 4.0), hilum],
+            [4.5, 4, 4],
+            build.enhanced(42, 110, 120),
         )
         if build.rng.random() < 0.15:
             yield solid(ellipsoid((hilum[0] + side * 6, hilum[1] + 4, hilum[2] - 16), (2.6, 2.6, 3)), 750, KIDNEY)
@@ -171,12 +173,12 @@ def _colon(build: Build) -> Iterator[Shape]:
         yield from path(curve, [r - 3.0 for r in radii], build.near(10, 20), None)
         for k, (x, y, z) in enumerate(curve):
             r = radii[k] - 3.5
-            what = build.rng.random()
+            what, faeces = build.rng.random(), build.near(-60, 90)
             if what < 0.4:
                 yield solid(ellipsoid((x, y - 0.25 * r, z), (0.95 * r, 0.75 * r, 0.95 * r)), GAS)
             elif what < 0.8:
                 yield solid(
                     ellipsoid((x, y, z), (0.9 * r, 0.9 * r, r)),
-                    build.near(-60, 90) if not build.oral else 200,
+                    200 if build.oral else faeces,
                     mottle=110.0,
                 )

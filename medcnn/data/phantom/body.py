@@ -83,6 +83,7 @@ class Build:
     Attributes:
         traits: The person.
         contrast: Strength of the contrast medium in the vessels, 0 for none.
+        early: The picture is taken while the medium is in the arteries.
         oral: Whether the bowel holds contrast medium.
         arms: ``up``, ``side`` (beside the body) or ``none``.
     """
@@ -91,6 +92,7 @@ class Build:
     contrast: float = 0.0
     oral: bool = False
     arms: str = "up"
+    early: bool = False
     rng: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,9 +110,17 @@ class Build:
         """A point with a deviation on each axis."""
         return self.near(x, spread), self.near(y, spread), self.near(z, spread)
 
-    def enhanced(self, native: float, gain: float) -> float:
-        """HU with contrast medium; ``gain`` is the rise at full strength."""
-        return native + gain * self.contrast
+    def enhanced(self, native: float, late: float, early: float | None = None) -> float:
+        """HU with contrast medium.
+
+        Args:
+            native: HU without it.
+            late: Rise at full strength while it is in the veins and organs.
+            early: Rise while it is in the arteries; absent: a third of ``late``.
+        """
+        if not self.early:
+            return native + late * self.contrast
+        return native + (late / 3 if early is None else early) * self.contrast
 
 
 def solid(found: tuple[Distance, Box], hu: float, label: int | None = 0, **options: object) -> Shape:

@@ -33,8 +33,8 @@ def diaphragm(build: Build, x: Array, y: Array) -> Array:
     right, left = dome(build.traits.key)
     top = np.where(x < 0, np.float32(right), np.float32(left))
     u, v = (np.abs(x) - np.float32(58)) / np.float32(72), (y + np.float32(18)) / np.float32(96)
-    found: Array = top - np.float32(82) * (u * u + v * v) ** 1.5
-    return np.maximum(found, np.float32(-38))
+    found: Array = top - np.float32(72) * (u * u + v * v) ** 1.5
+    return np.maximum(found, np.float32(-28))
 
 
 def lung(build: Build, side: int, *, grow: float = 0.0) -> tuple[Distance, Box]:
@@ -92,8 +92,8 @@ def shapes(build: Build) -> Iterator[Shape]:
 
 
 def _heart(build: Build) -> Iterator[Shape]:
-    muscle = build.enhanced(45, 70)
-    blood = build.enhanced(BLOOD, 190)
+    muscle = build.enhanced(45, 65, 50)
+    blood = build.enhanced(BLOOD, 105, 230)
     size = build.near(1.0, 0.06) + 0.08 * build.traits.wear
     yield solid(ellipsoid((24, -30, 112), (60 * size, 52 * size, 57 * size), turn=-32, pitch=18), FAT + 40, HEART)
     yield solid(ellipsoid((24, -29, 113), (56 * size, 49 * size, 54 * size), turn=-32, pitch=18), muscle, HEART)
@@ -109,8 +109,8 @@ def _heart(build: Build) -> Iterator[Shape]:
 def vessels(build: Build, *, lungs: bool = True) -> Iterator[Shape]:
     """Great vessels, the tree of vessels in the lungs, and calcified plaques."""
     build.part("vessels")
-    blood = build.enhanced(BLOOD, 240)
-    vein = build.enhanced(BLOOD, 130)
+    blood = build.enhanced(BLOOD, 115, 290)
+    vein = build.enhanced(BLOOD, 110, 60)
     wide = build.near(12.5, 0.8) + 3 * build.traits.wear
     aorta = smooth(AORTA, 30)
     radii = np.interp(np.linspace(0, 1, 30), [0, 0.3, 0.5, 1], [wide + 3, wide + 1, wide, wide - 4]).tolist()
@@ -136,7 +136,7 @@ def vessels(build: Build, *, lungs: bool = True) -> Iterator[Shape]:
             smooth([(side * 24, -26, 246), (side * 80, -28, 268), (side * 130, -4, 262)], 5), [7, 6.5, 6, 6, 5.5], vein
         )
         yield from path(smooth([(side * 3, 14, -138), (side * 28, 18, -180), (side * 58, -6, -240), (side * 78, -54, -320), (side * 80, -50, -430)], 9),
-                        [8, 7.5, 7, 7, 6.5, 6, 6, 6, 5.5], build.enhanced(BLOOD, 170))  # fmt: skip
+                        [8, 7.5, 7, 7, 6.5, 6, 6, 6, 5.5], build.enhanced(BLOOD, 100, 200))  # fmt: skip
     for k, (x, y, z) in enumerate(aorta):
         if build.rng.random() < 0.55 * max(0.0, build.traits.wear - 0.2):
             angle = build.rng.uniform(0, 2 * np.pi)
@@ -156,7 +156,7 @@ def _between(build: Build, a: Point, b: Point, share: float, spread: float) -> P
 def _tree(build: Build, side: int) -> Iterator[Shape]:
     """Vessels that branch from the hilum to the edge of one lung; what would leave the lung is cut there."""
     inside, _ = lung(build, side)
-    hue = build.enhanced(BLOOD, 60)
+    hue = build.enhanced(BLOOD, 60, 90)
     hilum: Point = (side * 44.0, 12.0, 178.0)
     twigs: list[tuple[Point, Point, float]] = []
     low, high = (50, -75, 10), (115, 80, 290)

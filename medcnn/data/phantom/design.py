@@ -160,8 +160,8 @@ def _vary(people: Sequence[Patient], seed: int) -> tuple[Patient, ...]:
     films = [s.name for s in every if s.kind == "film"]
     chests = [s.name for s in every if s.kind == "film" and s.part == "chest"]
     tilted = _chosen(seed, "tilt", [s.name for s in every if s.kind == "ct" and s.part == "head"], 0.25)
-    contrast = _chosen(seed, "contrast", trunk, 0.5)
-    oral = _chosen(seed, "oral", trunk, 0.2)
+    contrast = _chosen(seed, "contrast", trunk, 0.6)
+    oral = _chosen(seed, "oral", [s.name for s in every if s.kind == "ct" and s.part in ("abdomen", "pelvis")], 0.3)
     beside = _chosen(seed, "arms", trunk, 0.15)
     low = _chosen(seed, "dose", [s.name for s in every], 0.25)
     tight = _chosen(seed, "tight", trunk, 0.12)

@@ -184,7 +184,9 @@ def write_scan(
     found = _common(key, patient, traits, series, stamp, "CT")
     head = series.part == "head"
     found.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    found.SeriesDescription = f"{_TITLES[series.part]} {volume.thickness:g} {scanner.kernels[0 if head else 1]}{' CM' if series.contrast else ''}"
+    found.SeriesDescription = (
+        f"{_TITLES[series.part]} {volume.thickness:g} {scanner.kernels[series.part]}{' CM' if series.contrast else ''}"
+    )
     found.ProtocolName = f"{_TITLES[series.part]} routine"
     found.PatientPosition = "HFS"
     if series.contrast:
@@ -196,7 +198,7 @@ def write_scan(
     found.XRayTubeCurrent = int(round(220 * series.dose * (1.6 if head else 1)))
     found.ExposureTime = 500
     found.GantryDetectorTilt = f"{-series.tilt:g}" if series.tilt else "0"
-    found.ConvolutionKernel = scanner.kernels[0 if head else 1]
+    found.ConvolutionKernel = scanner.kernels[series.part]
     found.ReconstructionDiameter = f"{volume.pixel * volume.values.shape[2]:.1f}"
     found.RotationDirection = "CW"
     found.AcquisitionNumber = 1

@@ -43,7 +43,8 @@ def shapes(build: Build) -> Iterator[Shape]:
     radii = (42 * fill, 30 * fill, 30 * fill)
     yield solid(ellipsoid(center, (radii[0] + 4, radii[1] + 4, radii[2] + 4)), 38)
     yield solid(ellipsoid(center, radii), 5, BLADDER)
-    if build.contrast and build.rng.random() < 0.3:
+    late = build.rng.random() < 0.3
+    if build.contrast and late:
         inner, box = ellipsoid(center, radii)
         yield solid((lambda x, y, z: _below(inner(x, y, z), y, center[1] + 8), box), 240, BLADDER)
     if build.traits.female:

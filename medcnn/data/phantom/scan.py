@@ -15,7 +15,7 @@ from medcnn.data.phantom.scanner import SCANNERS, SIZES, Scanner, Size, degrade,
 from medcnn.data.phantom.shapes import Array, Canvas
 
 # Lower and upper end in the reference body, and their standard deviation: neighbours overlap, as in hospitals.
-COVERAGE = {"head": (388, 556, 12), "chest": (-45, 300, 20), "abdomen": (-185, 108, 22), "pelvis": (-385, -95, 22)}
+COVERAGE = {"head": (388, 556, 12), "chest": (-8, 300, 15), "abdomen": (-162, 80, 16), "pelvis": (-385, -122, 16)}
 NOD = 420.0
 
 
@@ -94,7 +94,7 @@ def scan(key: str, series: Series, traits: Traits, lesions: Sequence[Lesion], si
     first = center[1] - column[1] * pixel * (grain.matrix - 1) / 2
     rise = -column[2] * pixel * (grain.matrix - 1) / 2
     corner = (round(corner[0], 3), round(first, 3), round(float(planes[0] + pose.shift[2] + rise), 3))
-    build = Build(traits, series.contrast, series.oral, series.arms)
+    build = Build(traits, series.contrast, series.oral, series.arms, early=series.part == "chest")
     canvas = _paint(
         build, pose, lesions, corner, column, (len(planes), grain.matrix), (pixel, gap, thickness), grain, key, head
     )
@@ -187,12 +187,21 @@ def _finish(
         return found
 
     metal = canvas.layers.get("metal")
-    # A head is scanned with several times the dose of a trunk, for the faint contrast of the brain.
+    # A head is scanned with several times the dose of a trunk, for the faint contrast of the brain;
+    # a chest is reconstructed sharper, for the lungs.
     dose = series.dose * (6.0 if series.part == "head" else 1.0)
+    sharp = 1.45 if series.part == "chest" else 1.0
     # Detectors saturate: metal counts as the largest value that 12 bits hold.
     clean = mean(np.minimum(canvas.hu, np.float32(4500)))
     noisy = degrade(
-        clean, None if metal is None else mean(metal), scanner, rng, pixel=pixel, dose=dose, thickness=thickness
+        clean,
+        None if metal is None else mean(metal),
+        scanner,
+        rng,
+        pixel=pixel,
+        dose=dose,
+        sharp=sharp,
+        thickness=thickness,
     )
     values, padding = stored_values(noisy, scanner)
     centre = canvas.labels[grain.samples // 2 :: grain.samples]

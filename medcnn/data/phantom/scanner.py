@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ class Scanner:
         manufacturer: For the header.
         model: For the header.
         station: For the header.
-        kernels: Names of the reconstruction kernel for head and body.
+        kernels: Names of the reconstruction kernels by part of the body.
         blur: Standard deviation of the point spread in mm.
         noise: Standard deviation in HU behind 250 mm of water at dose 1.
         grain: Correlation length of the noise in px.
@@ -34,7 +35,7 @@ class Scanner:
     manufacturer: str
     model: str
     station: str
-    kernels: tuple[str, str]
+    kernels: Mapping[str, str]
     blur: float
     noise: float
     grain: float
@@ -46,8 +47,8 @@ class Scanner:
 
 
 SCANNERS = {
-    "A": Scanner("A", "Norrland Imaging", "Helix 64", "CTA1", ("H40", "B60"), 0.75, 17.0, 0.55, (1.04, 1.20), 0.9, True, True, 120),
-    "B": Scanner("B", "Alpen Medical", "Spira 16", "CTB1", ("SOFT", "STANDARD"), 1.45, 12.0, 0.95, (1.12, 1.38), 1.1, False, False, 130),
+    "A": Scanner("A", "Norrland Imaging", "Helix 64", "CTA1", {"head": "H40", "chest": "B60", "abdomen": "B35", "pelvis": "B35"}, 0.75, 17.0, 0.55, (1.04, 1.20), 0.9, True, True, 120),
+    "B": Scanner("B", "Alpen Medical", "Spira 16", "CTB1", {"head": "SOFT", "chest": "LUNG", "abdomen": "STANDARD", "pelvis": "STANDARD"}, 1.45, 12.0, 0.95, (1.12, 1.38), 1.1, False, False, 130),
 }  # fmt: skip
 
 
@@ -85,6 +86,7 @@ def degrade(
     *,
     pixel: float,
     dose: float,
+    sharp: float,
     thickness: float,
 ) -> Array:
     """Blur, noise and streaks of a scanner.
@@ -96,6 +98,7 @@ def degrade(
         rng: Source of the noise.
         pixel: Pixel size in mm.
         dose: Relative dose.
+        sharp: Sharpness of the reconstruction kernel relative to the scanner's usual one; noise rises with it.
         thickness: Slice thickness in mm.
 
     Returns:
@@ -103,7 +106,7 @@ def degrade(
     """
     from scipy.ndimage import gaussian_filter1d
 
-    sigma = scanner.blur / pixel
+    sigma = scanner.blur / sharp / pixel
     for axis in (1, 2):
         if sigma > 0.25:
             volume = gaussian_filter1d(volume, sigma, axis=axis, mode="nearest", truncate=3.0)
@@ -111,7 +114,7 @@ def degrade(
     weight = np.maximum(volume + 1000, 0) * np.float32(0.019e-3 * pixel)
     rows, columns = weight.sum(axis=2), weight.sum(axis=1)
     thick = rows.max(axis=1)
-    level = scanner.noise / np.sqrt(dose * thickness / 8) * np.sqrt(max(1.0, 1.2 / pixel))
+    level = scanner.noise * sharp / np.sqrt(dose * thickness / 8) * np.sqrt(max(1.0, 1.2 / pixel))
     strength = level * np.exp(0.36 * np.clip(thick - 4.75, -4, 4))
     white = rng.standard_normal(volume.shape, dtype=np.float32)
     grain = white

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medcnn.data.phantom.body import FAT, MUSCLE, Build, bone, path, smooth, solid
+from medcnn.data.phantom.body import FAT, MUSCLE, Build, bone, generator, path, smooth, solid
 from medcnn.data.phantom.shapes import Box, Distance, Point, Profile, Shape, capsule, ellipsoid, loft, tube
 
 # z, center x, center y, half width, half depth of the outer surface of the muscles.
@@ -104,14 +104,15 @@ def _thighs(build: Build) -> Iterator[Shape]:
 
 def _arms(build: Build) -> Iterator[Shape]:
     fat = 3 + 0.35 * build.traits.fat
+    # Where the arms lie is no trait of the person: the other shapes must not depend on it.
+    rng = generator(build.traits.key, "arms")
     for side in (-1, 1):
+        out = float(rng.normal(212, 9)) + build.traits.fat
         if build.arms == "up":
             points = [(side * 150.0, 6.0, 262.0), (side * 165.0, -10.0, 330.0), (side * 120.0, -30.0, 440.0)]
         else:
-            out = build.near(212, 10) + build.traits.fat
-            points = [
-                (side * 152.0, 8.0, 262.0), (side * (out - 22), 10.0, 180.0), (side * out, 18.0, -20.0), (side * (out - 8), -10.0, -230.0),
-            ]  # fmt: skip
+            elbow, hand = (side * out, 18.0, -20.0), (side * (out - 8), -10.0, -230.0)
+            points = [(side * 152.0, 8.0, 262.0), (side * (out - 22), 10.0, 180.0), elbow, hand]
         radii = (52.0, 40.0, 34.0, 26.0)[: len(points)]
         for start, end, r, s in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
             yield solid(capsule(start, end, r + fat, s + fat), 15, core=FAT, wall=1.8)

@@ -1,0 +1,68 @@
+"""The whole way on a tiny folder of images: train, evaluate, report, predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import medcnn
+
+RECIPE = """
+title: Bright or dark
+task: classification
+data:
+  adapter: {{name: image_folder, positive: bright}}
+  root: {root}
+  split: {{by: fractions, validation: 0.25, test: 0.25}}
+input: {{size: [16, 16]}}
+model: {{name: basic_cnn, filters: [4], dense: [4], dropout: 0.2}}
+training: {{epochs: 2, batch_size: 8, optimizer: adam, learning_rate: 0.01, precision: "32"}}
+evaluation: {{resamples: 200}}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for name, level in (("dark", 60), ("bright", 160)):
+        folder = tmp_path / "images" / name
+        folder.mkdir(parents=True)
+        for k in range(24):
+            pixels = np.clip(generator.normal(level, 30, (16, 16)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{k:02d}.png")
+    (tmp_path / "images" / "dark" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.format(root=tmp_path / "images"))
+    return path
+
+
+def test_a_run_leaves_its_figures_and_a_report_and_predicts_new_images(recipe: Path, tmp_path: Path) -> None:
+    run = medcnn.run(recipe, out=tmp_path / "run")
+    assert not isinstance(run, list)
+    figures = {f["id"]: f for f in run.metrics["figures"] if f["target"] in (None, "bright")}
+    assert {"f1", "sensitivity", "precision", "accuracy"} <= set(figures)
+    assert "<html" in run.report.read_text()
+    assert "broken.png" in (run.folder / "exclusions.csv").read_text()
+    table = medcnn.predict(run, [tmp_path / "images" / "bright"], out=tmp_path / "out.csv")
+    assert len(table) == 24
+    assert np.allclose(table["p_dark"] + table["p_bright"], 1, atol=1e-5)
+    assert (tmp_path / "out.csv").is_file()
+
+
+def test_a_changed_split_is_refused(recipe: Path, tmp_path: Path) -> None:
+    run = medcnn.train(recipe, out=tmp_path / "run", overrides=["training.epochs=1"])
+    path = run.folder / "split.csv"
+    path.write_text(path.read_text().replace("test", "training", 1))
+    with pytest.raises(medcnn.MedcnnError, match="changed"):
+        medcnn.evaluate(run.folder)
+
+
+def test_a_folder_that_is_taken_is_left_alone(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").write_text("keep")
+    with pytest.raises(medcnn.MedcnnError, match="not empty"):
+        medcnn.run(recipe, out=tmp_path / "taken")
+    assert (tmp_path / "taken" / "mine.txt").read_text() == "keep"

@@ -149,7 +149,7 @@ def test_the_data_root_is_the_environments(own: dict[str, str], monkeypatch: pyt
 def test_an_adapter_without_a_catalog(own: dict[str, str]) -> None:
     adapter = {"name": "image_folder", "classes": ["b", "a"]}
     assert load(adapter=adapter, root=own["root"]).labels["class"].names == ("b", "a")
-    with pytest.raises(DataError, match=r"data\.root"):
+    with pytest.raises(ValueError, match="an adapter needs the folder"):
         load(adapter=adapter)
 
 

@@ -64,7 +64,8 @@ def build_document(
     run: RunFiles, pseudonyms: Pseudonyms, *, pictures: Pictures | None = None, title: str | None = None
 ) -> Document:
     """The report's sections, in the order of a reviewer's questions."""
-    shown = Shown(pseudonyms, run.cases or (), run.exclusions or (), keep=_words(run))
+    known = [*(run.cases or ()), *run.other_cases]
+    shown = Shown(pseudonyms, known, run.exclusions or (), keep=_words(run))
     evaluation = run.evaluation
     sections: list[Section | None] = []
     if evaluation is not None:

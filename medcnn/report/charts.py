@@ -26,6 +26,8 @@ _MOST_VERTICES = 300
 _MOST_BANDS = 4
 _OVERLAID = 3
 _SHORT_NAME = 14
+_NEAR_TOP = 0.97
+_WHOLE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,13 @@ def draw_curves(panel: CurvePanel, pens: Sequence[Pen] | None = None) -> ChartBl
     if not banded:
         notes.append("The intervals of so many lines would hide each other: they are in metrics.json alone.")
     for series, style in zip(panel.series, pens, strict=True):
-        (_points if panel.points else _line)(axes, panel, series, style, banded, notes)
+        (_points if panel.points and not _level(series) else _line)(axes, panel, series, style, banded, notes)
+    if unit_square and not panel.points:
+        _enlarge_corner(axes, panel, pens)
     legend = _legend(axes, panel, pens)
     _limits(axes, panel)
+    if not panel.x_log and all(v is None or float(v).is_integer() for s in panel.series for v in s.x):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
     return _block(figure, panel.id, panel.title, legend, " ".join([panel.caption, *notes]).strip())
@@ -175,13 +181,13 @@ def _points(axes: Any, panel: CurvePanel, series: Series, style: Pen, banded: bo
 
 
 def _legend(axes: Any, panel: CurvePanel, pens: Sequence[Pen]) -> list[LegendEntry]:
-    shape: Literal["point", "line"] = "point" if panel.points else "line"
     # Where each line has one mark, the colour tells which; several on one line are told apart by numbers.
     numbered = any(len(s.marks) > 1 for s in panel.series)
     texts = {text for s in panel.series for _, _, text in s.marks}
     common = texts.pop() if len(texts) == 1 and not numbered and len(panel.series) > 1 else None
     legend, marked = [], 0
     for series, style in zip(panel.series, pens, strict=True):
+        shape: Literal["point", "line"] = "point" if panel.points and not _level(series) else "line"
         legend.append(LegendEntry(series.name, style.color, style.dash, shape))
         for x, y, text in series.marks:
             marked += 1
@@ -195,6 +201,38 @@ def _legend(axes: Any, panel: CurvePanel, pens: Sequence[Pen]) -> list[LegendEnt
     if panel.diagonal:
         legend.append(LegendEntry("reference: x = y", "#8a949e", "3 2"))
     return legend
+
+
+def _level(series: Series) -> bool:
+    """Whether a series among points is a horizontal line, such as a limit."""
+    return len(series.y) > 1 and series.y[0] is not None and all(y == series.y[0] for y in series.y)
+
+
+def _enlarge_corner(axes: Any, panel: CurvePanel, pens: Sequence[Pen]) -> None:
+    """An inset where all lines run so close to the top that nothing can be told apart."""
+    lines = [_columns(panel, s)[:2] for s in panel.series]
+    if not lines or any(len(x) < 2 or np.ptp(x) < _WHOLE or _area(x, y) < _NEAR_TOP * np.ptp(x) for x, y in lines):
+        return
+    at_left = np.median([_place_of_deficit(x, y) for x, y in lines]) < 0.5
+    inset = axes.inset_axes((0.36, 0.14, 0.58, 0.58))
+    for (x, y), style in zip(lines, pens, strict=True):
+        at = thin(x, [y])
+        inset.plot(x[at], y[at], color=style.color, linewidth=1.3, linestyle=_dash(style))
+    inset.set_xlim(*((-0.002, 0.1) if at_left else (0.9, 1.002)))
+    inset.set_ylim(0.9, 1.003)
+    inset.tick_params(labelsize=7)
+    inset.locator_params(nbins=3)
+    inset.set_title("corner, enlarged", fontsize=7.5, color=_INK, pad=3)
+
+
+def _area(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2))
+
+
+def _place_of_deficit(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Mean x of what is missing to y = 1."""
+    deficit = _area(x, 1 - y)
+    return _area(x, (1 - y) * x) / deficit if deficit > 0 else 0.0
 
 
 def _limits(axes: Any, panel: CurvePanel) -> None:
@@ -242,6 +280,7 @@ _STYLE: Any = {
     "xtick.major.size": 2.5,
     "ytick.major.size": 2.5,
     "axes.unicode_minus": True,
+    "axes.formatter.useoffset": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "medcnn",
 }

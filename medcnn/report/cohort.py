@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,7 +126,9 @@ def exclusion_reasons(exclusions: Sequence[Row], shown: Shown) -> list[tuple[str
         for identifier in (row.get("path", ""), row.get("case", "")):
             if len(identifier) > 4:
                 reason = reason.replace(identifier, "the file")
-        counts[shown.text(reason).strip(" :") or "no reason recorded"] += 1
+        # Which other case it is does not make another reason.
+        reason = re.sub(r"\b[CPF]-[a-z2-7]{7,}", "another one", shown.text(reason))
+        counts[reason.strip(" :") or "no reason recorded"] += 1
     if len(counts) > MOST_REASONS:
         alike: Counter[str] = Counter()
         for text, count in counts.items():
@@ -209,10 +211,9 @@ def _leak_line(divisions: Sequence[Fold]) -> str:
 
 def _labels(shares: Sequence[Sequence[Row]], columns: Sequence[str], several: bool) -> list[Block]:
     rows = [r for share in shares for r in share]
-    have = {c for r in rows[:1] for c in r}
     suffix = " of the test part by fold" if several else " by part"
     blocks: list[Block] = []
-    if "label" in have:
+    if any(r.get("label") for r in rows):
         classes = _levels(r.get("label", "") for r in rows)
         blocks.append(_counts(f"Classes{suffix}", "Class", classes, shares, columns, lambda r: r.get("label", "")))
         if len(classes) <= MOST_BARS and any(classes):
@@ -220,15 +221,14 @@ def _labels(shares: Sequence[Sequence[Row]], columns: Sequence[str], several: bo
     several_labels = [c for c in rows[0] if c.startswith(_MULTILABEL)] if rows else []
     if several_labels:
         blocks.append(_multilabel(f"Findings{suffix}", several_labels, shares, columns))
-    if "value" in have and any(as_number(r.get("value", "")) is not None for r in rows):
+    if any(as_number(r.get("value", "")) is not None for r in rows):
         cells = [_spread(share, "value", False) for share in shares]
         blocks.append(TableBlock(f"Label values{suffix}", ["", *columns], [[Cell("Median (quartiles)"), *cells]]))
     return blocks
 
 
-def _levels(values: object) -> list[str]:
-    counts = Counter(v for v in values if isinstance(v, str))  # type: ignore[attr-defined]
-    return sorted(counts, key=lambda v: (v == "", v))
+def _levels(values: Iterable[str]) -> list[str]:
+    return sorted(set(values), key=lambda v: (v == "", v))
 
 
 def _counts(

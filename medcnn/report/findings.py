@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from medcnn.evaluation.results import Evaluation, Figure, GalleryPanel, Panel, TablePanel
@@ -30,7 +31,9 @@ SECTIONS = {
     "cases": "Cases worth a look",
 }
 _MOST_EXAMPLES = 5
-_MOST_FACTS = 40
+_MOST_FACTS = 20
+# The parts stand in the section on the split, what was left out in the flow of cases.
+_AUDIT_ELSEWHERE = ("findings", "headline", "parts", "exclusions")
 _SEVERITIES = ("error", "caution", "warning", "info")
 
 
@@ -118,13 +121,18 @@ def other_sections(others: Mapping[str, Evaluation], shown: Shown) -> list[Secti
         if evaluation.warnings:
             blocks.append(LinesBlock([shown.text(w) for w in evaluation.warnings], tone="warning"))
         blocks.append(CardsBlock([card(f, shown) for f in headline(evaluation)]))
-        # The pictures of another dataset are not among the run's own, and ids of both may be equal.
-        panels = [p for p in evaluation.panels if not isinstance(p, GalleryPanel)]
-        blocks += to_blocks(panels, f"x{i}", shown, None)
+        # Ids of both datasets may be equal: those of the other one carry its name, and have no pictures here.
+        blocks += to_blocks([_named_apart(p, name) for p in evaluation.panels], f"x{i}", shown, None)
         if evaluation.notes:
             blocks.append(LinesBlock([shown.text(n) for n in evaluation.notes], "Definitions"))
         sections.append(Section(f"other-{i}", f"On other data: {name}", blocks, evaluation.title))
     return sections
+
+
+def _named_apart(panel: Panel, name: str) -> Panel:
+    if not isinstance(panel, GalleryPanel):
+        return panel
+    return replace(panel, items=[replace(item, case=f"{name}/{item.case}") for item in panel.items])
 
 
 def audit_section(audit: Mapping[str, Any] | None, shown: Shown) -> Section | None:
@@ -140,11 +148,13 @@ def audit_section(audit: Mapping[str, Any] | None, shown: Shown) -> Section | No
     if findings:
         columns = ["Severity", "Finding", "Count", "Examples"]
         blocks.append(TableBlock("Findings", columns, [_finding(f, shown) for f in findings]))
-    facts = _facts({k: v for k, v in audit.items() if k not in ("findings", "headline")}, shown)
-    if facts:
-        rest = len(facts) - _MOST_FACTS
-        caption = f"{plural(rest, 'further entry is', 'further entries are')} in audit.json." if rest > 0 else ""
-        blocks.append(PairsBlock("What was counted", facts[:_MOST_FACTS], caption))
+    for key, value in audit.items():
+        facts = _facts(value, shown) if key not in _AUDIT_ELSEWHERE and isinstance(value, Mapping) else []
+        if facts:
+            rest = len(facts) - _MOST_FACTS
+            caption = f"{plural(rest, 'further entry is', 'further entries are')} in audit.json." if rest > 0 else ""
+            title = shown.text(key).replace("_", " ").capitalize()
+            blocks.append(PairsBlock(title, facts[:_MOST_FACTS], caption))
     if not findings:
         blocks.append(LinesBlock(["The audit found nothing to remark."]))
     return Section("audit", "Audit of the data", blocks)

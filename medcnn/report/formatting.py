@@ -14,6 +14,10 @@ _CLUSTERS = {"patient": ("patient", "patients"), "image": ("image", "images")}
 
 def number(value: Number) -> str:
     """A figure's value: ``0.997``, ``12.34``, ``123.4``, ``5,895``; an en dash where it is undefined."""
+    return _number(value, 0)
+
+
+def _number(value: Number, more: int) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return UNDEFINED
     if isinstance(value, bool):
@@ -23,15 +27,24 @@ def number(value: Number) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     size = abs(value)
-    decimals = 3 if size < 10 else 2 if size < 100 else 1
+    decimals = more + (3 if size < 10 else 2 if size < 100 else 1)
     text = f"{value:,.{decimals}f}"
+    if not float(text.replace(",", "")):
+        text = text.lstrip("-")
     return text.replace("-", "−")
 
 
 def between(low: float, high: float) -> str:
-    """Two ends with an en dash, or with "to" where a minus would make that hard to read."""
+    """Two ends with an en dash, or with "to" where a minus would make that hard to read.
+
+    Where both would read alike they get up to three more decimals, so that no interval seems to have zero width.
+    """
     joint = " to " if low < 0 or high < 0 else "–"
-    return f"{number(float(low))}{joint}{number(float(high))}"
+    for more in range(4):
+        ends = _number(float(low), more), _number(float(high), more)
+        if ends[0] != ends[1]:
+            return joint.join(ends)
+    return joint.join((number(float(low)), number(float(high))))
 
 
 def level(interval: Interval) -> str:

@@ -53,12 +53,18 @@ def _dataset_pairs(run: RunFiles, facts: Mapping[str, Any]) -> list[tuple[str, s
     pairs = [("Dataset", plain(named))] if named else []
     names = {"title", "name", "layers"}
     # Facts of a dataset are published statements (licence, citation): they are shown as they were written.
-    pairs += [(_title(k), plain(v)) for k, v in facts.items() if k not in names and v not in (None, "", [], {})]
+    pairs += [(_title(k), _fact(v)) for k, v in facts.items() if k not in names and v not in (None, "", [], {})]
     if run.cases is not None:
         divisions = folds(run)
         used = [r for rows in divisions[0].parts.values() for r in rows] if divisions else run.cases
         pairs.append(("Cases analysed", f"{plural(len(used), 'case', 'cases')}, {people(used)}"))
     return pairs
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return plain(reduce_paths(value)) if isinstance(value, str) and value.startswith(("/", "~")) else plain(value)
 
 
 def _network_pairs(run: RunFiles, facts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -154,10 +154,12 @@ def table(panel: TablePanel, shown: Shown) -> TableBlock:
     """
     notes = Footnotes()
     figures = [[v for v in row if isinstance(v, Figure)] for row in panel.rows]
-    usual = _Usual([f for fs in figures for f in fs])
     counts = [{counted(f) for f in fs} for fs in figures]
-    has_n = any(c.strip().lower() in ("n", "cases", "count") for c in panel.columns)
-    shared = not has_n and any(counts) and all(len(c) <= 1 for c in counts) and any(len(fs) > 1 for fs in figures)
+    shared = any(counts) and all(len(c) <= 1 for c in counts) and any(len(fs) > 1 for fs in figures)
+    if any(c.strip().lower() == "baseline" for c in panel.columns):
+        panel = replace(panel, rows=[[_without_baseline(v) for v in row] for row in panel.rows])
+        figures = [[_without_baseline(f) for f in fs] for fs in figures]
+    usual = _Usual([f for fs in figures for f in fs])
     rows = []
     for values, count in zip(panel.rows, counts, strict=True):
         about_age = bool(values) and isinstance(values[0], str) and names_age(values[0])
@@ -172,8 +174,12 @@ def table(panel: TablePanel, shown: Shown) -> TableBlock:
         rows.append(cells)
     columns = list(panel.columns)
     if shared:
-        columns.insert(1, "n")
+        columns.insert(1, "Basis" if "n" in columns else "n")
     return TableBlock(panel.title, columns, rows, _sentences([shown.text(panel.caption), *usual.lines]), notes.notes)
+
+
+def _without_baseline(value: Any) -> Any:
+    return replace(value, baseline=None) if isinstance(value, Figure) else value
 
 
 class _Usual:

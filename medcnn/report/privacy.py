@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import re
 import socket
 from collections.abc import Iterable, Mapping
@@ -111,7 +112,7 @@ class Shown:
         cases = list(cases)
         for row in (*cases, *exclusions):
             self._learn_files(row)
-        for column in ("cluster", "group", "patient"):
+        for column in ("cluster", "group", "study", "patient"):
             for row in cases:
                 self._learn("patient", row.get(column, ""))
         for row in (*cases, *exclusions):
@@ -126,8 +127,7 @@ class Shown:
 
     def _learn_files(self, row: Mapping[str, str]) -> None:
         case = row.get("case", "")
-        paths = [p for column in ("paths", "path") for p in row.get(column, "").split("|") if p]
-        for path in paths:
+        for path in (p for column in ("paths", "path") for p in _paths(row.get(column, ""))):
             entry: tuple[Kind, str] = ("case", case) if case else ("file", path)
             self._known[path] = entry
             self._known.setdefault(path.replace("\\", "/").rsplit("/", 1)[-1], entry)
@@ -155,6 +155,22 @@ class Shown:
         if stem not in self._known or (stem.isdecimal() and len(stem) < 5):
             return word
         return self.identifier(stem) + word[len(stem) :]
+
+
+def _paths(text: str) -> list[str]:
+    """Paths of a cell: joined by ``|``, or the texts of a JSON value."""
+    if text.startswith("["):
+        try:
+            return [t for t in _texts(json.loads(text)) if len(t) > 1]
+        except ValueError:
+            pass
+    return [p for p in text.split("|") if p]
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [text for item in value for text in _texts(item)]
+    return [value] if isinstance(value, str) and re.search(r"[\\/.]", value) else []
 
 
 class Machine:

@@ -79,6 +79,12 @@ def test_reasons_that_differ_in_the_file_alone_are_one(shown: Shown) -> None:
     assert exclusion_reasons(rows, shown) == [("the file: broken", 4)]
 
 
+def test_copies_of_different_cases_are_one_reason(tmp_path: Path) -> None:
+    cases = [{"case": f"scan-{i}"} for i in range(4)]
+    rows = [{"case": f"copy-{i}", "path": "", "reason": f"identical to scan-{i}"} for i in range(4)]
+    assert exclusion_reasons(rows, Shown(Pseudonyms(tmp_path), cases)) == [("identical to another one", 4)]
+
+
 def test_many_reasons_are_joined_and_none_is_lost(shown: Shown) -> None:
     rows = [{"case": str(i), "path": "", "reason": f"reason {chr(97 + i)}"} for i in range(20)]
     reasons = exclusion_reasons(rows, shown)

@@ -50,6 +50,7 @@ def made(value: float | None, n: int = 10, **more: Any) -> Figure:
         (0, "0"),
         (5895, "5,895"),
         (-0.5, "−0.500"),
+        (-0.0001, "0.000"),
         (12.345, "12.35"),
         (234.5, "234.5"),
         (None, "–"),
@@ -64,6 +65,8 @@ def test_numbers(value: float | None, text: str) -> None:
 def test_intervals_and_counts() -> None:
     assert between(0.991, 0.999) == "0.991–0.999"
     assert between(-0.2, 0.3) == "−0.200 to 0.300"
+    assert between(0.99981, 0.99992) == "0.9998–0.9999"
+    assert between(0.5, 0.5) == "0.500–0.500"
     assert counted(made(0.9, 512, clusters=41)) == "512 images · 41 patients"
     assert counted(made(0.9, 1, clusters=None)) == "1 image"
     assert counted(Figure("f", "F", 0.5, 41, unit="patient", interval=made(0.5).interval, clusters=41)) == "41 patients"
@@ -90,6 +93,13 @@ def test_the_unusual_method_is_marked(shown: Shown) -> None:
     block = table(TablePanel("t", "T", ["Class", "A", "B", "C"], [row]), shown)
     assert [c.marks for c in block.rows[0]] == ["", "", "", "", "a"]
     assert block.footnotes == [("a", "95 % interval: Wilson.")]
+
+
+def test_a_baseline_in_a_column_is_not_said_twice(shown: Shown) -> None:
+    row = ["x", made(0.9, baseline=0.2, baseline_label="chance"), 0.2]
+    block = table(TablePanel("t", "T", ["Figure", "Value", "Baseline"], [row]), shown)
+    assert "baseline" not in str(block.rows[0][1])
+    assert "Baseline" not in block.caption
 
 
 def test_an_undefined_cell_has_a_note_in_any_case(shown: Shown) -> None:
@@ -178,6 +188,21 @@ def test_marks_are_numbered_where_a_line_has_several() -> None:
     one = Series("a", [0, 1], [0, 1], marks=[(0.2, 0.3, "low"), (0.6, 0.7, "high")])
     chart = draw_curves(CurvePanel("c", "C", "x", "y", [one]))
     assert [e.label for e in chart.legend] == ["a", "1: low", "2: high"]
+
+
+def test_a_curve_in_the_corner_is_enlarged() -> None:
+    unit: dict[str, Any] = {"x_range": (0, 1), "y_range": (0, 1)}
+    near = Series("near", [0, 0.01, 1], [0, 0.99, 1])
+    far = Series("far", [0, 0.5, 1], [0, 0.8, 1])
+    assert "corner, enlarged" in draw_curves(CurvePanel("c", "C", "x", "y", [near], **unit)).svg
+    assert "corner, enlarged" not in draw_curves(CurvePanel("c", "C", "x", "y", [near, far], **unit)).svg
+    assert "corner, enlarged" not in draw_curves(CurvePanel("c", "C", "x", "y", [near])).svg
+
+
+def test_a_level_among_points_is_a_line() -> None:
+    series = [Series("cases", [0, 1, 2], [3, 1, 2]), Series("limit", [0, 2], [1.5, 1.5])]
+    chart = draw_curves(CurvePanel("c", "C", "x", "y", series, points=True))
+    assert [e.shape for e in chart.legend] == ["point", "line"]
 
 
 def test_distributions_show_shares_and_what_is_outside() -> None:

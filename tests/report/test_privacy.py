@@ -129,6 +129,14 @@ def test_identifiers_in_sentences(tmp_path: Path) -> None:
     assert "p-img" not in shown.text("patient p-img-0001")
 
 
+def test_paths_written_as_json_are_known(tmp_path: Path) -> None:
+    row = {"case": "scan-9", "paths": '[["dicom", ["/d/one.dcm", "/d/two.dcm"], null, null]]', "study": "study-77"}
+    shown = Shown(Pseudonyms(tmp_path), [row])
+    assert shown.text("two.dcm differs") == f"{shown.case('scan-9')} differs"
+    assert shown.text("study-77").startswith("P-")
+    assert shown.text("read by dicom") == "read by dicom"
+
+
 def test_pseudonyms_are_stable_and_private(tmp_path: Path) -> None:
     first = Pseudonyms(tmp_path)
     names = [first.name("case", f"c{i}") for i in range(50)]

@@ -21,6 +21,11 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise Interrupted from error
+        except SystemExit as end:
+            # The trainer shuts down in order on Ctrl-C and then exits by itself.
+            if isinstance(end.__context__, KeyboardInterrupt):
+                raise Interrupted from end
+            raise
 
 
 app = typer.Typer(

@@ -266,7 +266,7 @@ class TrainingSection(Section):
         "best", description="Which checkpoint is evaluated: best by validation, or the last one."
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU where there is one.")
-    devices: Count | Literal["auto"] = Field(1, description="Processes of DDP: GPUs, or CPU processes.")
+    devices: Count | Literal["auto"] = Field(1, description="Processes of DDP: GPUs, or CPU processes; auto: all GPUs.")
     nodes: Count = Field(1, description="Machines of DDP.")
     precision: Precision = Field("auto", description="auto: bf16 where the hardware has it, else 32.")
     threads: Count | None = Field(None, description="Torch threads on the CPU; absent: all cores.")

@@ -112,14 +112,29 @@ def test_ctrl_c_tells_how_to_resume(medcnn_command: Command, fake_api: Fake) -> 
     assert (done.code, done.err) == (130, "\ninterrupted\n")
 
 
+def test_ctrl_c_is_seen_through_a_trainer_that_exits_by_itself(
+    medcnn_command: Command, fake_api: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: Any, **__: Any) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    fake_api()
+    monkeypatch.setattr(sys.modules["medcnn.api"], "run", run, raising=False)
+    done = medcnn_command("run", "quickstart_abdomen")
+    assert done.code == 130
+    assert "--resume" in done.err
+
+
 def test_a_closed_pipe_is_quiet() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "medcnn", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stderr is not None
-    process.stdout.readline()
-    process.stdout.close()
+    process.stdout.close()  # Before anything is written: what fits into the pipe would go through.
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait(60) == 1
@@ -133,7 +148,9 @@ def test_unknown_commands_and_options_are_usage_errors(medcnn_command: Command) 
     assert medcnn_command("run", "quickstart", "--restart").code == 2
 
 
-def test_what_libraries_say_does_not_reach_the_user(medcnn_command: Command, fake_api: Fake) -> None:
+def test_what_libraries_say_does_not_reach_the_user(
+    medcnn_command: Command, fake_api: Fake, recwarn: pytest.WarningsRecorder
+) -> None:
     class Noisy:
         @property
         def folder(self) -> Path:
@@ -145,3 +162,4 @@ def test_what_libraries_say_does_not_reach_the_user(medcnn_command: Command, fak
     fake_api(run=Noisy())
     done = medcnn_command("run", "quickstart_abdomen")
     assert (done.code, done.err) == (0, "")
+    assert not recwarn.list

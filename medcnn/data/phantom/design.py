@@ -176,7 +176,7 @@ def _vary(people: Sequence[Patient], seed: int) -> tuple[Patient, ...]:
         tilt = float(np.round(rng.uniform(8, 20), 1)) if name in tilted else 0.0
         strength = float(rng.uniform(0.45, 1.0)) if name in contrast else 0.0
         arms = "none" if series.part == "head" else "side" if name in beside else "up"
-        dose = float(rng.uniform(0.1, 0.3)) if name in low else float(rng.uniform(0.6, 1.4))
+        dose = float(rng.uniform(0.2, 0.4)) if name in low else float(rng.uniform(0.6, 1.4))
         return replace(
             series, tilt=tilt, contrast=strength, oral=name in oral, arms=arms, dose=dose, tight=name in tight,
             inverted=name in inverted, supine=name in supine, part_known=name not in unnamed,

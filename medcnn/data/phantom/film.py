@@ -86,7 +86,7 @@ def project(
     for painted in everything(build, (canvas.limits[4], canvas.limits[5]), lesion_shapes(lesions, build)):
         canvas.paint(painted)
     # At film energies bone attenuates more than its HU say; 0.017 / mm is soft tissue.
-    density = np.minimum(canvas.hu, 4000) + np.float32(0.6) * np.clip(canvas.hu - 120, 0, 4000)
+    density = np.minimum(canvas.hu, 4000) + np.float32(0.9) * np.clip(canvas.hu - 120, 0, 4000)
     soft = np.maximum(density + 1000, 0).sum(axis=1, dtype=np.float32)[::-1] * np.float32(0.017e-3 * step)
     return Projection(soft, canvas, step)
 
@@ -96,7 +96,7 @@ def chest_film(key: str, series: Series, traits: Traits, lesions: Sequence[Lesio
     rng = generator(key, "grid")
     rows = SIZES[size].film
     columns = rows if rng.random() < 0.5 else int(round(rows * 0.84 / 2) * 2)
-    pixel = round(float(rng.uniform(385, 440)) * traits.scale[0] / rows * (0.94 if rng.random() < 0.2 else 1.0), 4)
+    pixel = round(float(rng.uniform(335, 400)) * traits.scale[0] / rows * (0.94 if rng.random() < 0.2 else 1.0), 4)
     build = Build(traits, arms="side" if rng.random() < 0.25 else "none")
     pose = Pose.draw(key, traits, head=False)
     middle = (140 + rng.normal(0, 14)) * traits.scale[2]

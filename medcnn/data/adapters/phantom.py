@@ -30,6 +30,7 @@ from medcnn.types import (
 Label = Literal["body_part", "abdomen", "lesion", "body_width"]
 Show = Literal["all", "ct", "radiographs"]
 Row = Mapping[str, str]
+CLASSES = ("head", "chest", "abdomen", "pelvis", "hand", "chest_xray")
 
 
 def phantom(
@@ -51,9 +52,9 @@ def phantom(
         patients: Number of patients.
         seed: Seed of the cohort.
         size: ``small``, ``medium`` or ``large`` images.
-        label: ``body_part``: the part that the series was made for; ``abdomen``: 1 where that is the abdomen;
-            ``lesion``: 1 where the slice, film or series shows a lesion; ``body_width``: the width of the body
-            in the image in mm, a continuous label.
+        label: ``body_part``: the part that the series was made for, films of the chest apart; ``abdomen``: 1 where
+            that is the abdomen; ``lesion``: 1 where the slice, film or series shows a lesion; ``body_width``: the
+            width of the body in the image in mm, a continuous label.
         slices: Slices taken from each CT series at even distances; ``None`` takes all.
         volumes: A CT series is one case (a volume) instead of slices.
         images: ``all``, ``ct`` or ``radiographs``.
@@ -100,7 +101,6 @@ class _Cohort:
     images: Mapping[str, tuple[Row, ...]]
     boxes: Mapping[str, tuple[tuple[float, ...], ...]]
     organs: tuple[str, ...]
-    parts: tuple[str, ...]
 
     @classmethod
     def read(cls, folder: Path) -> _Cohort:
@@ -117,7 +117,6 @@ class _Cohort:
             {k: tuple(v) for k, v in images.items()},
             {k: tuple(v) for k, v in boxes.items()},
             tuple(known["organs"].values()),
-            tuple(known["body_part"].values()),
         )
 
 
@@ -152,8 +151,8 @@ class _Maker:
         if self.label == "body_width":
             return None
         if self.label == "body_part":
-            return make_schema(self.cohort.parts)
-        names = ("other", "abdomen") if self.label == "abdomen" else ("no lesion", "lesion")
+            return make_schema(CLASSES)
+        names = ("other", "abdomen") if self.label == "abdomen" else ("none", "lesion")
         return make_schema(names, positive=names[1])
 
     def cases(self, series: Row, slices: int | None, volumes: bool) -> Iterator[Case]:
@@ -194,7 +193,8 @@ class _Maker:
             widths = [float(row["body_width_mm"]) for row in images if row["body_width_mm"]]
             return Value(max(widths) if widths else None)
         if self.label == "body_part":
-            return ClassLabel.of(self.cohort.parts.index(series["body_part"]), len(self.cohort.parts))
+            film = series["kind"] == "film" and series["body_part"] == "chest"
+            return ClassLabel.of(CLASSES.index("chest_xray" if film else series["body_part"]), len(CLASSES))
         if self.label == "abdomen":
             return ClassLabel.of(int(series["body_part"] == "abdomen"), 2)
         return ClassLabel.of(int(any(int(row["lesions"]) for row in images)), 2)

@@ -14,7 +14,7 @@ import numpy as np
 
 from medcnn.data.phantom.body import generator
 
-BODY_PARTS = ("abdomen", "chest", "hand", "head", "pelvis")
+BODY_PARTS = ("head", "chest", "abdomen", "pelvis", "hand")
 SIZES = ("small", "medium", "large")
 
 # Studies of each plan; every plan has a CT, and every part of the body comes equally often in CT.

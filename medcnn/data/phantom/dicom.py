@@ -106,8 +106,11 @@ def _common(key: str, patient: Patient, traits: Traits, series: Series, stamp: S
     _patient(found, key, patient, traits, stamp)
     if series.part_known:
         found.BodyPartExamined = series.part.upper()
-    elif modality == "CR":
-        found.BodyPartExamined = ""
+    else:
+        # Absent for a part that is known to be unpaired, empty where the header does not tell the part.
+        found.Laterality = ""
+        if modality == "CR":
+            found.BodyPartExamined = ""
     found.DeviceSerialNumber = f"{scanner.name}-{'1001' if modality == 'CT' else '2001'}"
     found.SoftwareVersions = "VA10"
     found.StudyInstanceUID = stamp.study
@@ -204,7 +207,7 @@ def write_scan(
     found.AcquisitionNumber = 1
     found.FrameOfReferenceUID = stamp.frame
     found.PositionReferenceIndicator = ""
-    found.ImageOrientationPatient = ["1", "0", "0", *_short(*volume.column)]
+    found.ImageOrientationPatient = ["1", "0", "0", *(f"{v:.12g}" for v in volume.column)]
     found.Rows, found.Columns = volume.values.shape[1:]
     found.PixelSpacing = _short(volume.pixel, volume.pixel)
     found.BitsStored, found.HighBit, found.PixelRepresentation = (16, 15, 1) if scanner.signed else (12, 11, 0)
@@ -274,7 +277,8 @@ def _radiograph(found: Any, series: Series, film: Film) -> None:
     found.ImageType = ["ORIGINAL", "PRIMARY"]
     found.SeriesDescription = f"{_TITLES[series.part]} {film.view}"
     found.ViewPosition = film.view
-    found.Laterality = film.side
+    if film.side:
+        found.Laterality = film.side
     found.PatientOrientation = ["L", "F"] if not film.side else ["", ""]
     found.PlateID = f"{series.scanner}-{series.part[:2].upper()}"
     found.ImagerPixelSpacing = _short(film.pixel, film.pixel)

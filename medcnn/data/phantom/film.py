@@ -16,6 +16,8 @@ from medcnn.data.phantom.scanner import SCANNERS, SIZES
 from medcnn.data.phantom.shapes import Array, Canvas
 
 DEPTH_STEP = 7.5
+# Sample points painted at once.
+POINTS = 6_000_000
 REACH = 150.0  # mm to the front and back of the body's axis
 
 
@@ -50,24 +52,17 @@ class Projection:
 
     Attributes:
         soft: ``(rows, columns)`` attenuation.
-        canvas: The painted body.
-        step: Distance of sample planes in mm.
+        depths: mm of organs and layers along each ray, by name, ``(rows, columns)``.
     """
 
     soft: Array
-    canvas: Canvas
-    step: float
-
-    def depth(self, cover: Array) -> Array:
-        """mm of a covered fraction along each ray."""
-        found: Array = cover.sum(axis=1, dtype=np.float32)[::-1] * np.float32(self.step)
-        return found
+    depths: dict[str, Array]
 
 
 def project(
     build: Build, pose: Pose, lesions: Sequence[Lesion], *, x: Array, z: Array, pixel: float, step: float = DEPTH_STEP
 ) -> Projection:
-    """Attenuation of a body in a frontal view.
+    """Attenuation of a body in a frontal view, painted a strip of rows at a time.
 
     Args:
         build: The body.
@@ -78,21 +73,28 @@ def project(
         pixel: Pixel size in mm.
         step: Distance of sample planes in mm.
     """
-    y = np.arange(-REACH, REACH + 0.5 * step, step)[None, :, None] + 0 * z[:, None, None]
-    canvas = Canvas(
-        *pose.reference(build.traits.scale, x[None, None, :], y, z[:, None, None] + 0 * y, 0.0),
-        0.8 * (pixel + step) / 2,
-    )
-    for painted in everything(build, (canvas.limits[4], canvas.limits[5]), lesion_shapes(lesions, build)):
-        canvas.paint(painted)
-    # At film energies bone attenuates more than its HU say; 0.017 / mm is soft tissue.
-    density = np.minimum(canvas.hu, 4000) + np.float32(0.9) * np.clip(canvas.hu - 120, 0, 4000)
-    soft = np.maximum(density + 1000, 0).sum(axis=1, dtype=np.float32)[::-1] * np.float32(0.017e-3 * step)
-    return Projection(soft, canvas, step)
+    y = np.arange(-REACH, REACH + 0.5 * step, step)
+    found = Projection(np.zeros((z.size, x.size), np.float32), {})
+    rows = max(1, POINTS // (x.size * y.size))
+    for start in range(0, z.size, rows):
+        part = slice(start, start + rows)
+        deep = y[None, :, None] + 0 * z[part, None, None]
+        high = z[part, None, None] + 0 * deep
+        canvas = Canvas(*pose.reference(build.traits.scale, x[None, None, :], deep, high, 0.0), 0.4 * (pixel + step))
+        for painted in everything(build, (canvas.limits[4], canvas.limits[5]), lesion_shapes(lesions, build)):
+            canvas.paint(painted)
+        # At film energies bone attenuates more than its HU say; 0.017 / mm is soft tissue.
+        density = np.minimum(canvas.hu, 4000) + np.float32(0.9) * np.clip(canvas.hu - 120, 0, 4000)
+        found.soft[part] = np.maximum(density + 1000, 0).sum(axis=1, dtype=np.float32) * np.float32(0.017e-3 * step)
+        covers = {"lungs": canvas.labels == LUNG, "heart": canvas.labels == HEART, **canvas.layers}
+        for name, cover in covers.items():
+            depth = found.depths.setdefault(name, np.zeros(found.soft.shape, np.float32))
+            depth[part] = cover.sum(axis=1, dtype=np.float32) * np.float32(step)
+    return Projection(found.soft[::-1], {name: depth[::-1] for name, depth in found.depths.items()})
 
 
 def chest_film(key: str, series: Series, traits: Traits, lesions: Sequence[Lesion], size: str) -> Film:
-    """A chest film: standing from behind, or lying from the front with a higher diaphragm and a wider heart."""
+    """A chest film: standing, from behind, or lying, from the front and with more scattered light."""
     rng = generator(key, "grid")
     rows = SIZES[size].film
     columns = rows if rng.random() < 0.5 else int(round(rows * 0.84 / 2) * 2)
@@ -108,7 +110,7 @@ def chest_film(key: str, series: Series, traits: Traits, lesions: Sequence[Lesio
     scanner = SCANNERS[series.scanner]
     image = _develop(soft, generator(key, "noise"), pixel=pixel, blur=0.5 * scanner.blur, dose=series.dose)
     organs, marks, kinds = _film_masks(seen, lesions)
-    body = seen.depth(seen.canvas.layers["body"]) > 20
+    body = seen.depths["body"] > 20
     side_mark = "L" if rng.random() < 0.7 else "R"
     # The patient's left is on the right of the picture, whichever way the rays went.
     corner = (0.06, 0.88 if side_mark == "L" else 0.05)
@@ -168,18 +170,16 @@ def _film_masks(
     seen: Projection, lesions: Sequence[Lesion]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[Lesion, ...]]:
     """Lungs and heart in projection, and where lesions are at least a quarter as thick as at their thickest."""
-    labels = seen.canvas.labels
     organs = np.zeros(seen.soft.shape, np.uint8)
-    organs[seen.depth(labels == LUNG) > 18] = LUNG
-    organs[seen.depth(labels == HEART) > 18] = HEART
+    organs[seen.depths["lungs"] > 18] = LUNG
+    organs[seen.depths["heart"] > 18] = HEART
     marks = np.zeros(seen.soft.shape, np.uint8)
     kinds: list[Lesion] = []
     for k, lesion in enumerate(lesions):
-        cover = seen.canvas.layers.get(f"lesion-{k}")
+        depth = seen.depths.get(f"lesion-{k}")
         # In a film only what lies in the air of the lungs is seen; below the diaphragm no reader would mark it.
-        if cover is None or not lesion.kind.startswith("lung"):
+        if depth is None or not lesion.kind.startswith("lung"):
             continue
-        depth = seen.depth(cover)
         if float(depth.max()) < 2:
             continue
         kinds.append(lesion)

@@ -35,6 +35,10 @@ CARPALS = (
 BONE_MU, SPONGE_MU, SOFT_MU = 0.085, 0.040, 0.032
 
 
+# Two ends with their radii.
+Flesh = tuple[tuple[float, float], tuple[float, float], float, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Rod:
     """A long bone: its ends, half width of the shaft, how far the ends flare, and its outer layer in mm."""
@@ -52,8 +56,15 @@ class Hand:
 
     rods: tuple[Rod, ...]
     carpals: tuple[tuple[float, float, float, float, float], ...]
-    flesh: tuple[tuple[tuple[float, float], tuple[float, float], float, float], ...]
+    flesh: tuple[Flesh, ...]
     digits: tuple[tuple[Rod, ...], ...]
+
+
+# Ends and radius of the solids that make up palm, wrist and forearm.
+PALM = (
+    ((-12, 16), (14, 16), 19), ((-14, 40), (18, 36), 17), ((-4, 78), (14, 68), 14), ((-20, 24), (-8, 52), 15),
+    ((-5, 4), (6, 4), 22), ((-3, -8), (5, -150), 26), ((8, -12), (4, -150), 25),
+)  # fmt: skip
 
 
 def build_hand(traits: Traits, key: str) -> Hand:
@@ -62,58 +73,48 @@ def build_hand(traits: Traits, key: str) -> Hand:
     scale = traits.scale[2] * float(own.normal(1.0, 0.03))
     thin = 1 - 0.25 * traits.wear
     opening = float(spread.uniform(0.7, 1.25))
-    rods: list[Rod] = []
+    flesh: list[Flesh] = []
     digits: list[tuple[Rod, ...]] = []
-    flesh: list[tuple[tuple[float, float], tuple[float, float], float, float]] = []
-    for number, (base, angle, lengths, widths) in enumerate(DIGITS):
-        turn = angle * opening + float(spread.normal(0, 2.5))
-        place = (base[0] * scale, base[1] * scale)
-        chain: list[Rod] = []
-        for k, (length, width) in enumerate(zip(lengths, widths, strict=True)):
-            turn += float(spread.normal(0, 1.5)) if k else 0.0
-            step = np.array([np.sin(np.radians(turn)), np.cos(np.radians(turn))])
-            tip = (place[0] + float(step[0] * length * scale), place[1] + float(step[1] * length * scale))
-            last = k == len(lengths) - 1
-            chain.append(
-                Rod(
-                    place,
-                    tip,
-                    width * scale * float(own.normal(1, 0.04)),
-                    0.35 if last else 0.62,
-                    (1.5 if k < 2 else 1.1) * thin,
-                )
-            )
-            if k == 0:
-                flesh.append((place, tip, 15.0 * scale, 13.0 * scale))
-            else:
-                thick = (10.0 if number else 11.0) - 0.9 * k
-                flesh.append(
-                    (
-                        place,
-                        (tip[0] + step[0] * (3 if last else 0), tip[1] + step[1] * (3 if last else 0)),
-                        (thick + 0.6) * scale,
-                        thick * scale,
-                    )
-                )
-            place = (tip[0] + float(step[0] * 2.6), tip[1] + float(step[1] * 2.6))
-        digits.append(tuple(chain))
-        rods += chain
+    for number in range(len(DIGITS)):
+        chain, around = _digit(number, scale, thin, opening, own, spread)
+        digits.append(chain)
+        flesh += around
+    rods = [rod for chain in digits for rod in chain]
     rods.append(Rod((-9 * scale, -6 * scale), (-6 * scale, -150.0), 8.2 * scale, 0.85, 2.4 * thin))
     rods.append(Rod((14 * scale, -9 * scale), (14 * scale, -150.0), 5.2 * scale, 0.55, 2.1 * thin))
-    palm = [
-        ((-12.0, 16.0), (14.0, 16.0), 19.0),
-        ((-14.0, 40.0), (18.0, 36.0), 17.0),
-        ((-4.0, 78.0), (14.0, 68.0), 14.0),
-        ((-20.0, 24.0), (-8.0, 52.0), 15.0),
-    ]
-    palm += [((-5.0, 4.0), (6.0, 4.0), 22.0), ((-3.0, -8.0), (5.0, -150.0), 26.0), ((8.0, -12.0), (4.0, -150.0), 25.0)]
-    for a, b, r in palm:
+    for a, b, r in PALM:
         wide = (r + 0.12 * traits.fat) * scale
         flesh.append(((a[0] * scale, a[1] * scale), (b[0] * scale, b[1] * scale), wide, wide))
     carpals = tuple(
         (x * scale, y * scale, a * scale, b * scale, t + float(own.normal(0, 5))) for x, y, a, b, t in CARPALS
     )
     return Hand(tuple(rods), carpals, tuple(flesh), tuple(digits))
+
+
+def _digit(
+    number: int, scale: float, thin: float, opening: float, own: np.random.Generator, spread: np.random.Generator
+) -> tuple[tuple[Rod, ...], list[Flesh]]:
+    """The bones of one digit from the metacarpal outwards, and the flesh around them."""
+    base, angle, lengths, widths = DIGITS[number]
+    turn = angle * opening + float(spread.normal(0, 2.5))
+    place = (base[0] * scale, base[1] * scale)
+    chain: list[Rod] = []
+    flesh: list[Flesh] = []
+    for k, (length, width) in enumerate(zip(lengths, widths, strict=True)):
+        turn += float(spread.normal(0, 1.5)) if k else 0.0
+        dx, dy = float(np.sin(np.radians(turn))), float(np.cos(np.radians(turn)))
+        tip = (place[0] + dx * length * scale, place[1] + dy * length * scale)
+        last = k == len(lengths) - 1
+        half = width * scale * float(own.normal(1, 0.04))
+        chain.append(Rod(place, tip, half, 0.35 if last else 0.62, (1.5 if k < 2 else 1.1) * thin))
+        if k == 0:
+            flesh.append((place, tip, 15.0 * scale, 13.0 * scale))
+        else:
+            thick, beyond = (10.0 if number else 11.0) - 0.9 * k, 3.0 if last else 0.0
+            end = (tip[0] + dx * beyond, tip[1] + dy * beyond)
+            flesh.append((place, end, (thick + 0.6) * scale, thick * scale))
+        place = (tip[0] + dx * 2.6, tip[1] + dy * 2.6)
+    return tuple(chain), flesh
 
 
 def _along(x: Array, y: Array, a: tuple[float, float], b: tuple[float, float]) -> tuple[Array, Array]:

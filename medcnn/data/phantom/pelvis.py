@@ -47,6 +47,15 @@ def shapes(build: Build) -> Iterator[Shape]:
     if build.contrast and late:
         inner, box = ellipsoid(center, radii)
         yield solid((lambda x, y, z: _below(inner(x, y, z), y, center[1] + 8), box), 240, BLADDER)
+    yield from _genitals(build)
+    for _ in range(4):
+        x, y, z = build.rng.uniform(-48, 48), build.rng.uniform(-10, 34), build.rng.uniform(-335, -285)
+        if build.rng.random() < 0.5:
+            yield solid(ellipsoid((x, y, z), (2.4, 2.4, 2.6)), 480, None)
+
+
+def _genitals(build: Build) -> Iterator[Shape]:
+    """Womb and ovaries, or prostate and seminal vesicles."""
     if build.traits.female:
         yield solid(
             ellipsoid(build.point(0, 6, -276), (build.near(28, 4), 20, 24), turn=10), build.enhanced(48, 45), mottle=6.0
@@ -60,10 +69,6 @@ def shapes(build: Build) -> Iterator[Shape]:
             yield from path([(side * 4.0, 14.0, -306.0), (side * 36.0, 18.0, -298.0)], [6, 6], 30)
         if build.traits.wear > 0.3 and build.rng.random() < 0.6:
             yield solid(ellipsoid((4, -10, -332), (3, 3, 3)), 500, None)
-    for _ in range(4):
-        x, y, z = build.rng.uniform(-48, 48), build.rng.uniform(-10, 34), build.rng.uniform(-335, -285)
-        if build.rng.random() < 0.5:
-            yield solid(ellipsoid((x, y, z), (2.4, 2.4, 2.6)), 480, None)
 
 
 def _below(depth: Array, y: Array, level: float) -> Array:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from medcnn.data.phantom.body import Build, Pose, Traits, everything, generator
 from medcnn.data.phantom.design import Series
 from medcnn.data.phantom.lesions import Lesion, lesion_shapes
-from medcnn.data.phantom.scanner import SCANNERS, SIZES, Scanner, Size, degrade, stored_values
+from medcnn.data.phantom.scanner import SCANNERS, SIZES, Scanner, degrade, stored_values
 from medcnn.data.phantom.shapes import Array, Canvas
 
 # Lower and upper end in the reference body, and their standard deviation: neighbours overlap, as in hospitals.
-COVERAGE = {"head": (388, 556, 12), "chest": (-8, 300, 15), "abdomen": (-162, 80, 16), "pelvis": (-385, -122, 16)}
+COVERAGE = {"head": (388, 556, 12), "chest": (12, 302, 13), "abdomen": (-142, 70, 13), "pelvis": (-385, -138, 13)}
 NOD = 420.0
+# Sample points painted at once: about 25 bytes each.
+POINTS = 6_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,58 @@ class Volume:
         return np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
 
 
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where the pixels of a series lie.
+
+    Attributes:
+        corner: World position (LPS, mm) of the first pixel of the first slice.
+        column: Direction of a column in the world.
+        shape: Slices, and rows (as many as columns).
+        steps: Pixel size, distance of slices and slice thickness in mm.
+        samples: Sample planes in a slice.
+    """
+
+    corner: tuple[float, float, float]
+    column: tuple[float, float, float]
+    shape: tuple[int, int]
+    steps: tuple[float, float, float]
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """The slices of a series without noise, ``(K, rows, columns)``.
+
+    Attributes:
+        hu: Means over the sample planes.
+        labels: Organs in the central sample plane.
+        layers: Covered fractions by name.
+    """
+
+    hu: Array
+    labels: NDArray[np.uint8]
+    layers: dict[str, Array]
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int, int]) -> Painted:
+        """Slices that are yet to be painted."""
+        return cls(np.zeros(shape, np.float32), np.zeros(shape, np.uint8), {})
+
+    def take(self, part: slice, canvas: Canvas, samples: int) -> None:
+        """Average the sample planes of some slices."""
+
+        def mean(array: Array) -> Array:
+            found: Array = array.reshape(-1, samples, *array.shape[1:]).mean(axis=1, dtype=np.float32)
+            return found
+
+        # Detectors saturate: metal counts as the largest value that 12 bits hold.
+        self.hu[part] = mean(np.minimum(canvas.hu, np.float32(4500)))
+        self.labels[part] = canvas.labels[samples // 2 :: samples]
+        for name, cover in canvas.layers.items():
+            self.layers.setdefault(name, np.zeros(self.hu.shape, np.float32))[part] = mean(cover)
+
+
 def body_width(traits: Traits) -> float:
     """Width of the trunk at the chest in mm, without the arms."""
     return 2 * (146 + 3 + 0.72 * traits.fat) * traits.scale[0]
@@ -95,12 +149,9 @@ def scan(key: str, series: Series, traits: Traits, lesions: Sequence[Lesion], si
     rise = -column[2] * pixel * (grain.matrix - 1) / 2
     corner = (round(corner[0], 3), round(first, 3), round(float(planes[0] + pose.shift[2] + rise), 3))
     build = Build(traits, series.contrast, series.oral, series.arms, early=series.part == "chest")
-    canvas = _paint(
-        build, pose, lesions, corner, column, (len(planes), grain.matrix), (pixel, gap, thickness), grain, key, head
-    )
-    return _finish(
-        canvas, lesions, scanner, series, generator(key, "noise"), (corner, column), (pixel, gap, thickness), grain
-    )
+    grid = Grid(corner, column, (len(planes), grain.matrix), (pixel, gap, thickness), grain.samples)
+    painted = _paint(build, pose, lesions, grid, generator(key, "texture"), head)
+    return _finish(painted, lesions, scanner, series, generator(key, "noise"), grid)
 
 
 def _field(rng: np.random.Generator, series: Series, traits: Traits, scanner: Scanner) -> float:
@@ -111,37 +162,38 @@ def _field(rng: np.random.Generator, series: Series, traits: Traits, scanner: Sc
 
 
 def _paint(
-    build: Build,
-    pose: Pose,
-    lesions: Sequence[Lesion],
-    corner: tuple[float, float, float],
-    column: tuple[float, float, float],
-    shape: tuple[int, int],
-    steps: tuple[float, float, float],
-    grain: Size,
-    key: str,
-    head: bool,
+    build: Build, pose: Pose, lesions: Sequence[Lesion], grid: Grid, rng: np.random.Generator, head: bool
+) -> Painted:
+    """Paint table and body, a block of slices at a time, so that memory does not grow with the series."""
+    slices, matrix = grid.shape
+    count = int(np.ceil(matrix / max(1.0, 6.0 / grid.steps[0]))) + 1
+    rough = rng.standard_normal((slices, count, count)).astype(np.float32)
+    found = Painted.empty((slices, matrix, matrix))
+    step = max(1, POINTS // (matrix * matrix * grid.samples))
+    for start in range(0, slices, step):
+        part = slice(start, min(start + step, slices))
+        found.take(part, _block(build, pose, lesions, grid, part, rough[part], head), grid.samples)
+    return found
+
+
+def _block(
+    build: Build, pose: Pose, lesions: Sequence[Lesion], grid: Grid, part: slice, rough: Array, head: bool
 ) -> Canvas:
-    """Paint table and body at every sample plane of every slice."""
+    """Some slices of a series, at every sample plane."""
     from scipy.ndimage import zoom
 
-    slices, matrix = shape
-    pixel, gap, thickness = steps
+    (pixel, gap, thickness), matrix, scale = grid.steps, grid.shape[1], build.traits.scale
     index = np.arange(matrix) * pixel
-    offsets = (np.arange(grain.samples) - (grain.samples - 1) / 2) * thickness / grain.samples
-    z0 = (corner[2] + gap * np.arange(slices)[:, None] + offsets[None, :]).reshape(-1, 1, 1)
-    x = (corner[0] + index)[None, None, :]
-    y = corner[1] + column[1] * index[None, :, None] + 0 * z0
-    z = z0 + column[2] * index[None, :, None]
-    canvas = Canvas(
-        *pose.reference(build.traits.scale, x, y, z, NOD * build.traits.scale[2]), pixel / build.traits.scale[0]
-    )
-    coarse = max(1.0, 6.0 / pixel)
-    count = int(np.ceil(matrix / coarse)) + 1
-    rough = generator(key, "texture").standard_normal((slices, count, count)).astype(np.float32)
-    fine = zoom(rough, (1, matrix / count, matrix / count), order=1)[:, :matrix, :matrix]
-    canvas.texture = np.repeat(fine, grain.samples, axis=0)
-    back = pose.shift[1] + (88 if head else 109 + 0.55 * build.traits.fat) * build.traits.scale[1]
+    offsets = (np.arange(grid.samples) - (grid.samples - 1) / 2) * thickness / grid.samples
+    heights = grid.corner[2] + gap * np.arange(part.start, part.stop)
+    z0 = (heights[:, None] + offsets[None, :]).reshape(-1, 1, 1)
+    x = (grid.corner[0] + index)[None, None, :]
+    y = grid.corner[1] + grid.column[1] * index[None, :, None] + 0 * z0
+    z = z0 + grid.column[2] * index[None, :, None]
+    canvas = Canvas(*pose.reference(scale, x, y, z, NOD * scale[2]), pixel / scale[0])
+    fine = zoom(rough, (1, matrix / rough.shape[1], matrix / rough.shape[2]), order=1)[:, :matrix, :matrix]
+    canvas.texture = np.repeat(fine, grid.samples, axis=0)
+    back = pose.shift[1] + (88 if head else 109 + 0.55 * build.traits.fat) * scale[1]
     _table(canvas, x - pose.shift[0], y - back, pixel, head)
     for painted in everything(build, (canvas.limits[4], canvas.limits[5]), lesion_shapes(lesions, build)):
         canvas.paint(painted)
@@ -170,49 +222,23 @@ def _table(canvas: Canvas, x: NDArray[np.float64], y: NDArray[np.float64], pixel
 
 
 def _finish(
-    canvas: Canvas,
-    lesions: Sequence[Lesion],
-    scanner: Scanner,
-    series: Series,
-    rng: np.random.Generator,
-    place: tuple[tuple[float, float, float], tuple[float, float, float]],
-    steps: tuple[float, float, float],
-    grain: Size,
+    painted: Painted, lesions: Sequence[Lesion], scanner: Scanner, series: Series, rng: np.random.Generator, grid: Grid
 ) -> Volume:
-    """Average the sample planes into slices, degrade them, and take the masks."""
-    pixel, gap, thickness = steps
-
-    def mean(array: Array) -> Array:
-        found: Array = array.reshape(-1, grain.samples, *array.shape[1:]).mean(axis=1, dtype=np.float32)
-        return found
-
-    metal = canvas.layers.get("metal")
+    """Degrade the painted slices as the scanner does, and take the masks."""
+    pixel, gap, thickness = grid.steps
     # A head is scanned with several times the dose of a trunk, for the faint contrast of the brain;
     # a chest is reconstructed sharper, for the lungs.
     dose = series.dose * (6.0 if series.part == "head" else 1.0)
     sharp = 1.45 if series.part == "chest" else 1.0
-    # Detectors saturate: metal counts as the largest value that 12 bits hold.
-    clean = mean(np.minimum(canvas.hu, np.float32(4500)))
-    noisy = degrade(
-        clean,
-        None if metal is None else mean(metal),
-        scanner,
-        rng,
-        pixel=pixel,
-        dose=dose,
-        sharp=sharp,
-        thickness=thickness,
-    )
+    metal = painted.layers.get("metal")
+    noisy = degrade(painted.hu, metal, scanner, rng, pixel=pixel, dose=dose, sharp=sharp, thickness=thickness)
     values, padding = stored_values(noisy, scanner)
-    centre = canvas.labels[grain.samples // 2 :: grain.samples]
-    marks, kinds = lesion_marks(
-        {k: mean(v) for k, v in canvas.layers.items() if k.startswith("lesion-")}, lesions, clean.shape
-    )
-    body = (
-        mean(canvas.layers["body"]).max(axis=1) > 0.5 if "body" in canvas.layers else np.zeros(clean.shape[::2], bool)
-    )
+    marks, kinds = lesion_marks(painted.layers, lesions, painted.hu.shape)
+    body = painted.layers.get("body", np.zeros(painted.hu.shape, np.float32)).max(axis=1) > 0.5
     widths = np.array([np.ptp(np.flatnonzero(row)) + 1 if row.any() else 0 for row in body]) * pixel
-    return Volume(values, padding, centre, marks, kinds, place[0], place[1], pixel, gap, thickness, widths)
+    return Volume(
+        values, padding, painted.labels, marks, kinds, grid.corner, grid.column, pixel, gap, thickness, widths
+    )
 
 
 def lesion_marks(

@@ -47,8 +47,8 @@ class Scanner:
 
 
 SCANNERS = {
-    "A": Scanner("A", "Norrland Imaging", "Helix 64", "CTA1", {"head": "H40", "chest": "B60", "abdomen": "B35", "pelvis": "B35"}, 0.75, 17.0, 0.55, (1.04, 1.20), 0.9, True, True, 120),
-    "B": Scanner("B", "Alpen Medical", "Spira 16", "CTB1", {"head": "SOFT", "chest": "LUNG", "abdomen": "STANDARD", "pelvis": "STANDARD"}, 1.45, 12.0, 0.95, (1.12, 1.38), 1.1, False, False, 130),
+    "A": Scanner("A", "Norrland Imaging", "Helix 64", "CTA1", {"head": "H40", "chest": "B60", "abdomen": "B35", "pelvis": "B35"}, 0.75, 13.0, 0.55, (1.04, 1.20), 0.9, True, True, 120),
+    "B": Scanner("B", "Alpen Medical", "Spira 16", "CTB1", {"head": "SOFT", "chest": "LUNG", "abdomen": "STANDARD", "pelvis": "STANDARD"}, 1.45, 9.0, 0.95, (1.12, 1.38), 1.1, False, False, 130),
 }  # fmt: skip
 
 
@@ -113,30 +113,50 @@ def degrade(
     # Attenuation of water is about 0.019 / mm; the number of photons falls with its line integral.
     weight = np.maximum(volume + 1000, 0) * np.float32(0.019e-3 * pixel)
     rows, columns = weight.sum(axis=2), weight.sum(axis=1)
-    thick = rows.max(axis=1)
-    level = scanner.noise * sharp / np.sqrt(dose * thickness / 8) * np.sqrt(max(1.0, 1.2 / pixel))
-    strength = level * np.exp(0.36 * np.clip(thick - 4.75, -4, 4))
-    white = rng.standard_normal(volume.shape, dtype=np.float32)
-    grain = white
-    for axis in (1, 2):
-        grain = gaussian_filter1d(grain, scanner.grain, axis=axis, mode="wrap", truncate=3.0)
-    grain /= max(float(grain[0].std()), 1e-6)
-    # More noise where rays in both directions are weak: the middle of the body.
-    local = np.exp(0.10 * (rows[:, :, None] + columns[:, None, :] - 2 * thick[:, None, None]))
-    volume = volume + grain * (strength[:, None, None] * local).astype(np.float32)
-    streak = (
-        rng.standard_normal(rows.shape, dtype=np.float32)
-        * np.clip(np.exp(0.7 * (rows - 6.6)) - 1, 0, 12)
-        / np.sqrt(dose)
-    )
-    if float(np.abs(streak).max()) > 0.5:
-        wave = gaussian_filter1d(
-            rng.standard_normal(volume.shape, dtype=np.float32), volume.shape[2] / 8, axis=2
-        ) * np.float32(6)
-        volume += (streak[:, :, None] * np.float32(4.0)) * (1 + wave)
+    level = scanner.noise * sharp / np.sqrt(dose * thickness / 8) * (3.5 / pixel) ** 0.25
+    volume = volume + _noise(rows, columns, level, max(scanner.grain, 1.3 * scanner.grain / pixel), rng)
+    streaks = _streaks(rows, volume.shape[2], dose, rng)
+    if streaks is not None:
+        volume += streaks
     if metal is not None:
         volume += _metal_streaks(metal, rng, pixel)
     return volume
+
+
+def _noise(rows: Array, columns: Array, level: float, length: float, rng: np.random.Generator) -> Array:
+    """Correlated noise that grows with the attenuation of a slice and towards the middle of the body.
+
+    Args:
+        rows: ``(K, J)`` line integrals along the rows.
+        columns: ``(K, I)`` line integrals along the columns.
+        level: Standard deviation in HU behind 250 mm of water.
+        length: Correlation length in px.
+        rng: Source of the noise.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    thick = rows.max(axis=1)
+    strength = level * np.exp(0.36 * np.clip(thick - 4.75, -4, 4))
+    grain: Array = rng.standard_normal((*rows.shape, columns.shape[1]), dtype=np.float32)
+    for axis in (1, 2):
+        grain = gaussian_filter1d(grain, length, axis=axis, mode="wrap", truncate=3.0)
+    grain /= max(float(grain[0].std()), 1e-6)
+    local = np.exp(0.10 * (rows[:, :, None] + columns[:, None, :] - 2 * thick[:, None, None]))
+    found: Array = grain * (strength[:, None, None] * local).astype(np.float32)
+    return found
+
+
+def _streaks(rows: Array, width: int, dose: float, rng: np.random.Generator) -> Array | None:
+    """Streaks along rows in which hardly a photon arrives (shoulders, hips); ``None`` where there are none."""
+    from scipy.ndimage import gaussian_filter1d
+
+    starved = np.clip(np.exp(0.7 * (rows - 6.6)) - 1, 0, 12) / np.sqrt(dose)
+    streak = rng.standard_normal(rows.shape, dtype=np.float32) * starved
+    if float(np.abs(streak).max()) <= 0.5:
+        return None
+    wave = gaussian_filter1d(rng.standard_normal((*rows.shape, width), dtype=np.float32), width / 8, axis=2)
+    found: Array = (streak[:, :, None] * np.float32(4)) * (1 + np.float32(6) * wave)
+    return found
 
 
 def _metal_streaks(metal: Array, rng: np.random.Generator, pixel: float) -> Array:

@@ -1,0 +1,158 @@
+"""The generated cohort as cases of a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from medcnn.data.adapters.phantom import CLASSES, evenly, phantom
+from medcnn.data.images import read_case
+from medcnn.errors import DataError
+from medcnn.recipe.options import check_options
+from medcnn.types import Boxes, Case, ClassLabel, Dataset, Mask, Value
+
+OPTIONS = {"patients": 5, "seed": 3, "workers": 1}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("data")
+    phantom(found, **OPTIONS)  # type: ignore[arg-type]
+    return found
+
+
+def load(root: Path, **options: object) -> Dataset:
+    return phantom(root, **{**OPTIONS, **options})  # type: ignore[arg-type]
+
+
+def label(dataset: Dataset, case: Case) -> str:
+    found = case.target(ClassLabel)
+    assert found is not None
+    assert found.index is not None
+    return dataset.labels["class"].names[found.index]
+
+
+def test_slices_and_films_become_cases_with_a_body_part(root: Path) -> None:
+    dataset = load(root)
+    assert dataset.labels["class"].names == CLASSES
+    assert {label(dataset, c) for c in dataset} == set(CLASSES)
+    assert dataset.patients_known
+    assert len({c.id for c in dataset}) == len(dataset)
+    per_series: dict[str, int] = {}
+    for case in dataset:
+        assert case.patient == case.id[:4]
+        assert len(case.images) == 1
+        assert len(case.images[0].paths) == 1
+        assert set(case.attributes) == {"sex", "age", "scanner", "modality"}
+        per_series["-".join(case.id.split("-")[:2])] = per_series.get("-".join(case.id.split("-")[:2]), 0) + 1
+    assert all(n == (4 if "CT" in name else 1) for name, n in per_series.items())
+
+
+def test_cases_can_be_read(root: Path) -> None:
+    dataset = load(root, slices=1)
+    for case in dataset:
+        image = read_case(case)
+        assert image.array.ndim == 3
+        assert image.header["modality"] == case.attributes["modality"]
+
+
+def test_localizers_are_listed_not_used(root: Path) -> None:
+    dataset = load(root)
+    assert dataset.exclusions
+    assert {e.reason for e in dataset.exclusions} == {"localizer"}
+    assert all(Path(e.path).is_dir() for e in dataset.exclusions)
+    assert not any("LOC" in c.id for c in dataset)
+
+
+def test_the_binary_label_is_one_where_the_series_is_of_the_abdomen(root: Path) -> None:
+    parts, dataset = load(root), load(root, label="abdomen")
+    assert dataset.labels["class"].names == ("other", "abdomen")
+    assert dataset.labels["class"].positive == "abdomen"
+    for a, b in zip(parts, dataset, strict=True):
+        assert a.id == b.id
+        assert (label(parts, a) == "abdomen") == (label(dataset, b) == "abdomen")
+
+
+def test_a_slice_has_a_lesion_where_its_mask_has_one(root: Path) -> None:
+    dataset = load(root, label="lesion", slices=None, images="ct")
+    volumes = {c.id: c for c in load(root, label="lesion", volumes=True, images="ct")}
+    masks = {name: _lesion_mask(case) for name, case in volumes.items()}
+    assert {label(dataset, c) for c in dataset} == {"none", "lesion"}
+    for case in dataset:
+        series, index = case.id.rsplit("-", 1)
+        assert (label(dataset, case) == "lesion") == bool(masks[series][..., int(index)].any())
+
+
+def _lesion_mask(case: Case) -> np.ndarray:
+    found = case.target(Mask)
+    assert found is not None
+    return np.asarray(nibabel.load(found.image.paths[0].replace("-organs", "-lesions")).dataobj)
+
+
+def test_volumes_carry_masks_and_boxes_in_their_own_grid(root: Path) -> None:
+    dataset = load(root, volumes=True, images="ct")
+    assert dataset.labels["mask"].names[0] == "background"
+    boxed = 0
+    for case in dataset:
+        mask, boxes = case.target(Mask), case.target(Boxes)
+        assert mask is not None
+        assert boxes is not None
+        assert boxes.corners.dtype == np.float32
+        assert boxes.corners.shape == (len(boxes.labels), 6)
+        boxed += len(boxes.labels)
+        shape = nibabel.load(mask.image.paths[0]).shape
+        assert shape[2] == len(case.images[0].paths)
+        assert (boxes.corners[:, 3:] <= shape).all()
+        assert (boxes.corners[:, :3] >= 0).all()
+    assert boxed > 0
+
+
+def test_films_carry_flat_boxes(root: Path) -> None:
+    for case in load(root, images="radiographs"):
+        boxes = case.target(Boxes)
+        assert boxes is not None
+        assert boxes.corners.shape[1] == 4
+
+
+def test_the_width_of_the_body_is_a_value_seen_in_the_image(root: Path) -> None:
+    dataset = load(root, label="body_width", images="ct")
+    assert "class" not in dataset.labels
+    assert dataset.facts["unit"] == "mm"
+    for case in dataset:
+        found = case.target(Value)
+        assert found is not None
+        assert found.value is not None
+        image = read_case(case)
+        assert image.spacing is not None
+        assert 0 < found.value <= image.spacing[0] * image.array.shape[1] + 0.1
+
+
+def test_options_are_derived_from_the_adapter(root: Path) -> None:
+    found = check_options("adapters", "phantom", {"label": "abdomen", "slices": 2})
+    assert found["label"] == "abdomen"
+    assert found["patients"] == 60
+
+
+def test_no_slices_make_no_sense(root: Path) -> None:
+    with pytest.raises(DataError, match="slices"):
+        load(root, slices=0)
+
+
+def test_a_damaged_cohort_says_so(root: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(root, tmp_path / "copy")
+    next((tmp_path / "copy").rglob("images.csv")).unlink()
+    with pytest.raises(DataError, match="damaged"):
+        load(tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted", "found"),
+    [(10, 2, [2, 7]), (4, 4, [0, 1, 2, 3]), (3, 8, [0, 1, 2]), (5, None, [0, 1, 2, 3, 4]), (9, 1, [4])],
+)
+def test_slices_are_taken_at_even_distances(count: int, wanted: int | None, found: list[int]) -> None:
+    assert evenly(count, wanted) == found

@@ -115,7 +115,8 @@ def run(
         MedcnnError: Whatever stops the run, with what to do.
     """
     progress = progress or Silent()
-    loaded = recipe if isinstance(recipe, Recipe | Suite) else load_recipe(recipe, overrides)
+    code = _code_folder(recipe) if allow_code else None
+    loaded = recipe if isinstance(recipe, Recipe | Suite) else load_recipe(recipe, overrides, allow_code=code)
     if isinstance(loaded, Suite):
         return _run_suite(loaded, recipe, out, overrides, resume, allow_code, progress)
     done = train(recipe, out=out, overrides=overrides, resume=resume, allow_code=allow_code, progress=progress)
@@ -185,7 +186,8 @@ def train(
     Raises:
         MedcnnError: Whatever stops the run, with what to do.
     """
-    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(_source(recipe), overrides)
+    code = _code_folder(recipe) if allow_code else None
+    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(_source(recipe), overrides, allow_code=code)
     if isinstance(loaded, Suite):
         raise RecipeError(["a suite cannot be trained as one; use medcnn run"], where=str(recipe))
     wanted = Path(out) if out else None
@@ -198,27 +200,26 @@ def train(
     section = loaded.training
     hardware = choose_hardware(section.device, section.precision, section.threads)
     processes.start(hardware.device)
-    code = _code_folder(recipe) if allow_code else None
     name = _name(recipe)
     folder = None
     if processes.is_main():
         folder = resumable_folder(wanted, name) if resume else new_folder(wanted, name)
-        if not (resume and _same_recipe(folder, loaded)):
-            prepare(loaded, folder, hardware, progress)
-    made = Run(processes.share(folder))
+        if not (resume and _same_recipe(Run(folder, code), loaded)):
+            prepare(loaded, folder, hardware, progress, command=["medcnn", "run", name, *overrides])
+    made = Run(processes.share(folder), code)
     prepared = reopen(made, progress)
     train_folds(prepared, loaded, hardware, progress, resume=resume, allow_code=code, callbacks=callbacks)
     return made
 
 
-def _same_recipe(folder: Path, recipe: Recipe) -> bool:
+def _same_recipe(run: Run, recipe: Recipe) -> bool:
     """Whether a folder was prepared for this recipe; raises where it was prepared for another."""
-    if not (folder / "recipe.yaml").is_file():
+    if not (run.folder / "recipe.yaml").is_file():
         return False
-    if Run(folder).recipe != recipe:
+    if run.recipe != recipe:
         raise RunError(
             "the folder holds a run of another recipe",
-            where=str(folder),
+            where=str(run.folder),
             todo="resume with the recipe and the overrides it was started with, or choose another --out",
         )
     return True
@@ -363,10 +364,9 @@ def describe(recipe: Source, overrides: Sequence[str] = ()) -> list[LayerInfo]:
         outputs = count_outputs(loaded)
     except DataError:
         outputs = 2
-    options = {k: v for k, v in loaded.model.options.items() if k not in ("weights", "strict_weights")}
     network = build_network(
         loaded.model.name,
-        options,
+        loaded.model.options,
         spatial_dims=len(loaded.input.size),
         in_channels=loaded.input.channels,
         outputs=outputs,

@@ -51,7 +51,7 @@ def predict_batches(
             predictions = model.predict(to_device(batch.image, hardware))
             found.update((i, p) for i, p in zip(batch.index.tolist(), predictions, strict=True) if i >= 0)
             if progress is not None:
-                progress.advance(len(predictions))
+                progress.advance(int((batch.index >= 0).sum()))
     return found
 
 

@@ -129,6 +129,9 @@ class Task(ABC):
     def check(self, parts: Mapping[Part, Sequence[Case]]) -> list[str]:
         """Cautions about a split's parts; raises :class:`~medcnn.errors.DataError` where training is pointless."""
 
+    def check_evaluation(self, options: Mapping[str, Any]) -> None:  # noqa: B027 - most tasks have nothing to refuse
+        """Refuse options of the evaluation that do not fit the labels, before anything is trained."""
+
     @abstractmethod
     def encode(self, case: Case) -> dict[str, NDArray[Any]]:
         """The target of a case as arrays of a fixed shape (missing labels included)."""

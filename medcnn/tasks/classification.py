@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from medcnn.data.batch import Batch
 from medcnn.errors import DataError, ModelError
-from medcnn.evaluation.classification import evaluate_classification
+from medcnn.evaluation.classification import check_options, evaluate_classification
 from medcnn.evaluation.inputs import ClassificationTable
 from medcnn.evaluation.metrics import validation_scores
 from medcnn.evaluation.results import Evaluation
@@ -156,6 +156,10 @@ class ClassificationTask(Task):
                 notes.append(f"the {part} part has no case of {', '.join(absent)}")
         return notes
 
+    def check_evaluation(self, options: Mapping[str, Any]) -> None:
+        """Refuse a threshold rule, level or unit that does not fit the labels."""
+        check_options(self._schema, options)
+
     def encode(self, case: Case) -> dict[str, NDArray[Any]]:
         """``states`` ``(C,)`` float32 and ``valid`` ``(C,)`` bool."""
         label = case.target(ClassLabel)
@@ -196,8 +200,8 @@ class ClassificationTask(Task):
     def build(self, network: nn.Module, loss: nn.Module, facts: TrainingFacts) -> ClassificationModel:
         """The network with its loss; refuses a loss that does not fit the kind of labels."""
         exclusive = not self._schema.multilabel
-        fits = getattr(loss, "exclusive", None)
-        if fits is not None and fits != exclusive:
+        # A module without the attribute is no loss of ours: nothing is trained with it.
+        if hasattr(loss, "exclusive") and loss.exclusive != exclusive:
             kind = "exclusive classes" if exclusive else "several labels a case"
             raise ModelError(
                 f"this loss does not fit {kind}",

@@ -273,9 +273,13 @@ def fit(fold: Fold, recipe: Recipe, hardware: Hardware, progress: Progress, *, r
     trainer = make_trainer(
         recipe, hardware, folder=fold.folder, callbacks=fold_callbacks(fold, recipe.training, progress)
     )
-    trainer.fit(module, ckpt_path=start, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(module, ckpt_path=start, weights_only=True)
+    except SystemExit as end:
+        # The trainer shuts down in order on Ctrl-C and then exits the process, which is not its to decide.
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from end
+        raise
     return selected(fold.folder, recipe.training)
 
 

@@ -43,7 +43,7 @@ def evaluate_run(run: Run, progress: Progress, hardware: Hardware) -> Evaluation
         prepared = prepared or reopen(run, progress)
         finish_fold(prepared, recipe, hardware, number, folder, checkpoint, progress)
     progress.start("evaluating", None)
-    task = load_model(run.models[0]).task
+    task = load_model(run.models[0], allow_code=run.allow_code).task
     options = EvaluationOptions(
         title=recipe.report.title or recipe.title or recipe.task.name,
         part="test",
@@ -79,7 +79,7 @@ def evaluate_external(
     Raises:
         DataError: If the labels do not fit, or cases of the training part are among the others.
     """
-    models = [load_model(path) for path in run.models]
+    models = [load_model(path, allow_code=run.allow_code) for path in run.models]
     if not models:
         raise RunError("nothing is trained here", where=str(run.folder), todo="medcnn train RUN comes first")
     task = models[0].task

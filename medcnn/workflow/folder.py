@@ -26,9 +26,11 @@ class Run:
 
     Attributes:
         folder: The run folder.
+        allow_code: A folder whose modules the recipe's network may come from.
     """
 
     folder: Path
+    allow_code: Path | None = None
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -40,7 +42,7 @@ class Run:
         path = self.folder / "recipe.yaml"
         if not path.is_file():
             raise RunError("this is not a run folder: it has no recipe.yaml", where=str(self.folder))
-        found = load_recipe(path)
+        found = load_recipe(path, allow_code=self.allow_code)
         assert isinstance(found, Recipe)
         return found
 

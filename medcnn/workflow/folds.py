@@ -17,7 +17,7 @@ from medcnn.files import digest, read_json, write_json
 from medcnn.inference.hardware import Hardware
 from medcnn.inference.model_file import FORMAT, export_model, load_model
 from medcnn.inference.predictor import predict_batches
-from medcnn.models.build import build_network
+from medcnn.models.build import OWN_OPTIONS, build_network
 from medcnn.models.weights import load_weights
 from medcnn.progress import Progress
 from medcnn.recipe.load import resolved
@@ -29,9 +29,6 @@ from medcnn.workflow import processes
 from medcnn.workflow.folder import MODEL
 from medcnn.workflow.prepare import Prepared
 from medcnn.workflow.provenance import Clock, versions
-
-# Options of the model that medcnn itself uses; the network's builder does not see them.
-OWN_OPTIONS = ("weights", "strict_weights")
 
 
 def train_folds(
@@ -52,10 +49,10 @@ def train_folds(
             continue
         clock = Clock()
         name = "training" if len(folders) == 1 else f"training fold {number + 1} of {len(prepared.split.folds)}"
-        fold = make_fold(prepared, recipe, number, folder, targets, name, allow_code, callbacks)
+        fold = make_fold(prepared, recipe, number, folder, targets, name, progress, allow_code, callbacks)
         checkpoint = fit(fold, recipe, hardware, progress, resume=resume)
         if processes.is_main():
-            note_time(prepared, folder.name, clock)
+            note_training(prepared, folder.name, clock, fold.description)
         finish_fold(prepared, recipe, hardware, number, folder, checkpoint, progress)
 
 
@@ -66,6 +63,7 @@ def make_fold(
     folder: Path,
     targets: Mapping[str, NDArray[Any]],
     name: str,
+    progress: Progress,
     allow_code: Path | None,
     callbacks: Sequence[Any],
 ) -> Fold:
@@ -80,7 +78,7 @@ def make_fold(
     loss = registry.load("losses", loss_name)(**options)
     # The initial weights are a function of the seed and the fold alone.
     torch.manual_seed(recipe.seed * 1000 + number)
-    network, spec = make_network(recipe, prepared.task.outputs, allow_code)
+    network, spec = make_network(recipe, prepared.task.outputs, allow_code, progress)
     model = prepared.task.build(network, loss, facts)
     strata = [prepared.task.stratum(case) for case in cases]
     return Fold(
@@ -100,7 +98,9 @@ def make_fold(
     )
 
 
-def make_network(recipe: Recipe, outputs: int, allow_code: Path | None) -> tuple[torch.nn.Module, dict[str, Any]]:
+def make_network(
+    recipe: Recipe, outputs: int, allow_code: Path | None, progress: Progress
+) -> tuple[torch.nn.Module, dict[str, Any]]:
     """The recipe's network, with weights from a file where it names one, and how to build it again."""
     options = {k: v for k, v in recipe.model.options.items() if k not in OWN_OPTIONS}
     spec = {
@@ -122,7 +122,10 @@ def make_network(recipe: Recipe, outputs: int, allow_code: Path | None) -> tuple
     )
     weights = recipe.model.options.get("weights")
     if weights:
-        load_weights(network, Path(weights), strict=bool(recipe.model.options.get("strict_weights", True)))
+        strict = bool(recipe.model.options.get("strict_weights", True))
+        found = load_weights(network, Path(weights), strict=strict)
+        if found.left_out:
+            progress.say(f"{len(found.left_out)} weights do not fit and were left out: {', '.join(found.left_out)}")
     return network, spec
 
 
@@ -181,7 +184,7 @@ def predict_parts(
     progress: Progress,
 ) -> None:
     """Write ``predictions/validation.csv`` and ``predictions/test.csv`` of one fold."""
-    loaded = load_model(checkpoint)
+    loaded = load_model(checkpoint, allow_code=prepared.run.allow_code)
     targets = prepared.targets()
     parts: tuple[Part, ...] = ("validation", "test")
     for part in parts:
@@ -204,9 +207,10 @@ def predict_parts(
     progress.finish()
 
 
-def note_time(prepared: Prepared, step: str, clock: Clock) -> None:
-    """Add the seconds of a step to the provenance."""
+def note_training(prepared: Prepared, step: str, clock: Clock, description: Mapping[str, Any]) -> None:
+    """Add the seconds of a fold's training and the size of its network to the provenance."""
     path = prepared.run.folder / "provenance.json"
     provenance = read_json(path)
     provenance["times"][step] = clock.read()
+    provenance["model"] = {"name": description["network"]["name"], "parameters": description["parameters"]}
     write_json(path, provenance)

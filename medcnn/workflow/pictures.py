@@ -16,11 +16,9 @@ from medcnn.workflow.folder import Run
 def pictures_of(run: Run) -> Callable[[str], NDArray[np.uint8] | None]:
     """A function from a case's id to its picture ``(Y, X)`` or ``(Y, X, 3)``, ``None`` where it cannot be read."""
     try:
-        cases = dict(run.cases)
+        cases = run.cases
     except MedcnnError:
         return lambda _: None
-    for folder in sorted((run.folder / "evaluation").glob("external-*")):
-        cases.update(Run(folder).cases)
     intensity = run.recipe.input.intensity
 
     def picture(case: str) -> NDArray[np.uint8] | None:

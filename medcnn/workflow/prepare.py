@@ -71,7 +71,9 @@ def cache_folder(recipe: Recipe) -> Path:
     return Path(recipe.data.cache).expanduser() if recipe.data.cache else default_cache_folder()
 
 
-def prepare(recipe: Recipe, folder: Path, hardware: Hardware, progress: Progress) -> Prepared:
+def prepare(
+    recipe: Recipe, folder: Path, hardware: Hardware, progress: Progress, *, command: Sequence[str] = ()
+) -> Prepared:
     """Find the cases, read each once, audit, split and seal; everything found is written to the run folder.
 
     Raises:
@@ -81,6 +83,7 @@ def prepare(recipe: Recipe, folder: Path, hardware: Hardware, progress: Progress
     found = load_dataset(recipe.data)
     task_class: type[Task] = registry.load("tasks", recipe.task.name)
     task = task_class.create(found, **recipe.task.options)
+    task.check_evaluation(recipe.evaluation)
     labelled, unlabelled = divide_labelled(found.cases, task)
     preprocessor = Preprocessor(recipe.input)
     disk, memory = estimate(labelled, recipe.input)
@@ -98,7 +101,7 @@ def prepare(recipe: Recipe, folder: Path, hardware: Hardware, progress: Progress
     split = split_cases(dataset, task, cache, recipe, [c for c in cache.cases if c.id in {e.case for e in copies}])
     findings = audit(replace(found, cases=cache.cases), cache.facts, dataset.exclusions, split)
     run = Run(folder)
-    write_prepared(run, recipe, dataset, cache, split, findings, hardware)
+    write_prepared(run, recipe, dataset, cache, split, findings, hardware, command)
     for line in (
         *plan(dataset, task, split, hardware),
         *findings.headline(),
@@ -234,6 +237,7 @@ def write_prepared(
     split: Split,
     findings: Audit,
     hardware: Hardware,
+    command: Sequence[str],
 ) -> None:
     """Write what the later steps read; the recipe last, so that a folder with a recipe is whole."""
     folder = run.folder
@@ -264,6 +268,7 @@ def write_prepared(
             },
             "cache": {"key": cache.key},
             "seed": recipe.seed,
+            "command": list(command),
             "times": {},
         },
     )

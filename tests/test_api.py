@@ -77,7 +77,8 @@ def test_another_dataset_is_judged_with_everything_frozen_and_may_not_overlap(re
             Image.fromarray(generator.normal(level, 20, (16, 16)).clip(0, 255).astype(np.uint8)).save(
                 folder / f"{k}.png"
             )
-    entry = "  title: {0}\n  tasks: [classification]\n  adapter: {{name: image_folder}}\n  patient: unknown\n  folder: {0}\n"
+    entry = "  title: {0}\n  tasks: [classification]\n  adapter: {{name: image_folder}}\n"
+    entry += "  patient: unknown\n  folder: {0}\n"
     catalog = tmp_path / "catalog.yaml"
     catalog.write_text("other:\n" + entry.format("other") + "images:\n" + entry.format("images"))
     run = medcnn.run(recipe, out=tmp_path / "run", overrides=[f"data.catalog={catalog}"])

@@ -1,0 +1,158 @@
+"""Distances between the surfaces of two masks, weighted by the area of the surface.
+
+The definitions are those of the ``surface-distance`` package (Nikolov et al., JMIR 2021): a surface is a set of
+elements between voxels, each with an area and a distance to the nearest element of the other surface, so that the
+figures do not depend on how finely a surface is cut into voxels. In 2D elements are pieces of a contour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from medcnn.geometry.surface_elements import element_sizes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SurfaceDistances:
+    """Elements of two surfaces with the distance of each to the other surface.
+
+    Attributes:
+        reference: ``(N,)`` distances in mm from the reference's elements to the prediction, rising; infinite where
+            the prediction is empty.
+        reference_area: ``(N,)`` their areas in mm² (mm in 2D).
+        predicted: ``(M,)`` distances from the prediction's elements to the reference, rising.
+        predicted_area: ``(M,)`` their areas.
+    """
+
+    reference: NDArray[np.float64]
+    reference_area: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+    predicted_area: NDArray[np.float64]
+
+    @property
+    def undefined(self) -> bool:
+        """Both masks are empty: there is nothing to measure."""
+        return len(self.reference) + len(self.predicted) == 0
+
+    @property
+    def infinite(self) -> bool:
+        """One mask is empty and the other is not."""
+        return (len(self.reference) == 0) != (len(self.predicted) == 0)
+
+    def hausdorff(self, percentile: float = 100.0) -> float | None:
+        """The Hausdorff distance in mm, or its percentile by area: the larger of the two directions.
+
+        Args:
+            percentile: In (0, 100]; 95 gives HD95.
+
+        Returns:
+            ``None`` where both masks are empty, infinity where one is.
+        """
+        if self.undefined or self.infinite:
+            return None if self.undefined else float("inf")
+        return max(
+            _percentile(self.reference, self.reference_area, percentile),
+            _percentile(self.predicted, self.predicted_area, percentile),
+        )
+
+    def average(self) -> float | None:
+        """Average symmetric surface distance in mm: over the area of both surfaces; empty masks as in hausdorff."""
+        if self.undefined or self.infinite:
+            return None if self.undefined else float("inf")
+        total = self.reference @ self.reference_area + self.predicted @ self.predicted_area
+        return float(total / (self.reference_area.sum() + self.predicted_area.sum()))
+
+    def dice(self, tolerance: float) -> float | None:
+        """Normalised surface Dice: the share of both surfaces that lies within a tolerance of the other.
+
+        Args:
+            tolerance: In mm, 0 or more.
+
+        Returns:
+            A share in [0, 1]: 0 where one mask is empty, ``None`` where both are.
+        """
+        if self.undefined:
+            return None
+        near = self.reference_area[self.reference <= tolerance].sum()
+        near += self.predicted_area[self.predicted <= tolerance].sum()
+        return float(near / (self.reference_area.sum() + self.predicted_area.sum()))
+
+
+def surface_distances(
+    reference: NDArray[np.bool_], predicted: NDArray[np.bool_], spacing: Sequence[float]
+) -> SurfaceDistances:
+    """Measure two masks ``(X, Y[, Z])`` against each other.
+
+    Work and memory are bounded by the box around both masks and by the number of their surface elements, not by the
+    size of the image.
+
+    Args:
+        reference: True inside.
+        predicted: True inside, in the same grid.
+        spacing: mm of each axis.
+
+    Raises:
+        ValueError: If the shapes differ, or do not go with the spacing.
+    """
+    if reference.shape != predicted.shape or reference.ndim != len(spacing) or reference.ndim not in (2, 3):
+        raise ValueError(f"masks of {reference.shape} and {predicted.shape} with a spacing of {len(spacing)} axes")
+    box = occupied(reference | predicted)
+    if box is None:
+        none = np.zeros(0)
+        return SurfaceDistances(none, none, none, none)
+    sizes = element_sizes(spacing)
+    (a, area_a), (b, area_b) = (_elements(mask[box], spacing, sizes) for mask in (reference, predicted))
+    (near_a, area_a), (near_b, area_b) = _nearest(a, b, area_a), _nearest(b, a, area_b)
+    return SurfaceDistances(near_a, area_a, near_b, area_b)
+
+
+def occupied(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
+    """The smallest box around what is true; ``None`` where nothing is."""
+    box = []
+    for axis in range(mask.ndim):
+        found = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+        if len(found) == 0:
+            return None
+        box.append(slice(int(found[0]), int(found[-1]) + 1))
+    return tuple(box)
+
+
+def _elements(
+    mask: NDArray[np.bool_], spacing: Sequence[float], sizes: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places ``(N, D)`` in mm and areas ``(N,)`` of the surface elements, at the corners between voxels."""
+    padded = np.pad(mask, 1).astype(np.uint8)
+    shape = tuple(n - 1 for n in padded.shape)
+    pattern = np.zeros(shape, np.uint8)
+    for bit in range(2**mask.ndim):
+        offset = [bit >> (mask.ndim - 1 - axis) & 1 for axis in range(mask.ndim)]
+        part = padded[tuple(slice(o, o + n) for o, n in zip(offset, shape, strict=True))]
+        pattern |= part << bit
+    places = np.nonzero((pattern != 0) & (pattern != 2**2**mask.ndim - 1))
+    corners = np.stack(places, axis=1).astype(np.float64)
+    return corners * np.asarray(spacing, np.float64), sizes[pattern[places]]
+
+
+def _nearest(
+    places: NDArray[np.float64], others: NDArray[np.float64], areas: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distances to the nearest of the others, rising, and the areas in the same order."""
+    if len(others) == 0:
+        return np.full(len(places), np.inf), areas
+    if len(places) == 0:
+        return np.zeros(0), areas
+    distances = np.asarray(cKDTree(others).query(places)[0], np.float64)
+    order = np.argsort(distances, kind="stable")
+    return distances[order], areas[order]
+
+
+def _percentile(distances: NDArray[np.float64], areas: NDArray[np.float64], percentile: float) -> float:
+    """The distance up to which a percentage of the area lies."""
+    cumulated = np.cumsum(areas) / np.sum(areas)
+    place = int(np.searchsorted(cumulated, percentile / 100))
+    return float(distances[min(place, len(distances) - 1)])

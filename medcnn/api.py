@@ -10,17 +10,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcnn.errors import RecipeError, RunError
+from medcnn.errors import RecipeError
 from medcnn.progress import Progress, Silent
 from medcnn.recipe.load import load_recipe
 from medcnn.recipe.schema import DataSection, Recipe, Suite
 from medcnn.types import Dataset
-from medcnn.workflow.folder import Run, new_folder, open_run, resumable_folder
+from medcnn.workflow import processes
+from medcnn.workflow.folder import Run, is_prepared, kept_if_used, new_folder, open_run, resumable_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from medcnn.data.audit import Audit
+    from medcnn.data.getting import Got
     from medcnn.evaluation.results import Evaluation
     from medcnn.models.describe import LayerInfo
 
@@ -30,6 +32,7 @@ __all__ = [
     "describe",
     "evaluate",
     "evaluate_table",
+    "get_dataset",
     "load_dataset",
     "load_recipe",
     "make_phantom",
@@ -53,8 +56,12 @@ def load_dataset(
         catalog: A catalog file of your own.
         **options: Options of the dataset's adapter.
 
+    Returns:
+        The dataset; iterating over it gives its cases.
+
     Raises:
         DataError: If the name is unknown, the data are absent or unusable.
+        RecipeError: If an option is unknown or of the wrong type.
     """
     from medcnn.data.dataset import load_dataset as load
 
@@ -64,34 +71,75 @@ def load_dataset(
     return load(section)
 
 
-def audit(dataset: str | Dataset, *, size: tuple[int, ...] = (64, 64), progress: Progress | None = None) -> Audit:
+def get_dataset(
+    name: str,
+    *,
+    archive: str | Path | None = None,
+    root: str | Path | None = None,
+    catalog: str | Path | None = None,
+    any_checksum: bool = False,
+    progress: Progress | None = None,
+) -> Got:
+    """Fetch a dataset of the catalog into the folder where it is looked for; one that is there is left alone.
+
+    Args:
+        name: A name of the catalog.
+        archive: A file that you have, instead of a download.
+        root: Folder of the data; default: ``$MEDCNN_DATA`` or the user's cache, and the dataset's own folder.
+        catalog: A catalog file of your own.
+        any_checksum: Take ``archive`` though it is not the published file.
+        progress: Receives the display.
+
+    Returns:
+        Where it is, how many cases it has, and whether it is new.
+
+    Raises:
+        DataError: If the server, the archive or what is already in the folder stands against it.
+    """
+    from medcnn.data.getting import get_dataset as get
+
+    return get(name, archive=archive, root=root, catalog=catalog, any_checksum=any_checksum, progress=progress)
+
+
+def audit(
+    dataset: str | Path | Dataset,
+    *,
+    out: str | Path | None = None,
+    root: str | Path | None = None,
+    catalog: str | Path | None = None,
+    near_duplicates: bool = True,
+    progress: Progress | None = None,
+) -> Audit:
     """Read every image of a dataset once and list what a reviewer would ask about.
 
     Args:
-        dataset: A name of the catalog, or a dataset.
-        size: Size at which images are cached, two or three axes as the images have.
+        dataset: A name of the catalog, a recipe, a folder of images, or a dataset.
+        out: A new folder for ``audit.json``, ``audit.csv`` and ``audit.html``; without it nothing is written.
+        root: Folder of the data of a catalog entry.
+        catalog: A catalog file of your own.
+        near_duplicates: Look for turned, cropped, rescaled, re-encoded and re-windowed copies.
         progress: Receives the display.
+
+    Returns:
+        The findings. An image that cannot be read is one of them.
+
+    Raises:
+        DataError: If the dataset is absent or unusable, or more of it than the recipe allows (5 %).
+        RunError: If ``out`` is not empty, or cannot be written to.
     """
-    from medcnn.data.audit import audit as look
-    from medcnn.data.cache import build_cache, default_cache_folder
-    from medcnn.data.preprocess import Preprocessor
-    from medcnn.inference.hardware import available_cores
-    from medcnn.recipe.schema import InputSection
+    from medcnn.workflow.audit import Source as AuditSource
+    from medcnn.workflow.audit import audit_folder, find_source, run_audit
 
     progress = progress or Silent()
-    found = load_dataset(dataset) if isinstance(dataset, str) else dataset
-    progress.start("reading images", len(found.cases), "images")
-    cache = build_cache(
-        found.cases,
-        Preprocessor(InputSection(size=size)),
-        default_cache_folder(),
-        workers=available_cores(),
-        progress=progress,
-    )
-    progress.finish()
-    return look(found, cache.facts, [*found.exclusions, *cache.exclusions])
+    if isinstance(dataset, Dataset):
+        found = AuditSource(dataset, DataSection(dataset=dataset.name))
+    else:
+        found = find_source(dataset, catalog, root, progress)
+    folder = audit_folder("", Path(out)) if out is not None else None
+    return run_audit(found, folder, progress, near=near_duplicates)
 
 
+@processes.together()
 def run(
     recipe: Source,
     *,
@@ -111,6 +159,9 @@ def run(
         allow_code: Let the recipe name a network in code that lies beside it.
         progress: Receives the display.
 
+    Returns:
+        The run; of a suite a list of runs, in the suite's order.
+
     Raises:
         MedcnnError: Whatever stops the run, with what to do.
     """
@@ -120,8 +171,6 @@ def run(
     if isinstance(loaded, Suite):
         return _run_suite(loaded, recipe, out, overrides, resume, allow_code, progress)
     done = train(recipe, out=out, overrides=overrides, resume=resume, allow_code=allow_code, progress=progress)
-    from medcnn.workflow import processes
-
     if processes.is_main():
         evaluate(done, progress=progress)
         report(done)
@@ -140,28 +189,25 @@ def _run_suite(
 ) -> list[Run]:
     from medcnn.report import write_index
 
-    name = _name(source)
-    wanted = Path(out) if out else None
+    wanted, name = Path(out) if out else None, _name(source)
     folder = resumable_folder(wanted, name) if resume else new_folder(wanted, name)
     runs: list[Run] = []
-    beside = Path(source).parent if isinstance(source, str | Path) and Path(source).is_file() else None
     for number, member in enumerate(suite.suite, 1):
-        path = beside / member if beside is not None and (beside / member).is_file() else None
         progress.say(f"recipe {number} of {len(suite.suite)}: {member}")
         target = folder / Path(member).stem
         go_on = resume and target.is_dir()
         if go_on and Run(target).report.is_file():
             runs.append(Run(target))
             continue
-        done = run(
-            path or member, out=target, overrides=overrides, resume=go_on, allow_code=allow_code, progress=progress
-        )
+        with kept_if_used(folder):
+            done = run(member, out=target, overrides=overrides, resume=go_on, allow_code=allow_code, progress=progress)
         assert isinstance(done, Run)
         runs.append(done)
     write_index([(r.folder.name, r.report) for r in runs], folder / "index.html")
     return runs
 
 
+@processes.together()
 def train(
     recipe: Source,
     *,
@@ -183,6 +229,9 @@ def train(
         progress: Receives the display.
         callbacks: More Lightning callbacks.
 
+    Returns:
+        The run. Its folder holds the cases, the split, the model of each fold and their predictions.
+
     Raises:
         MedcnnError: Whatever stops the run, with what to do.
     """
@@ -192,37 +241,26 @@ def train(
         raise RecipeError(["a suite cannot be trained as one; use medcnn run"], where=str(recipe))
     wanted = Path(out) if out else None
     from medcnn.inference.hardware import choose_hardware
-    from medcnn.workflow import processes
     from medcnn.workflow.folds import train_folds
+    from medcnn.workflow.outputs import check_weights
     from medcnn.workflow.prepare import prepare, reopen
 
     progress = progress or Silent()
     section = loaded.training
     hardware = choose_hardware(section.device, section.precision, section.threads)
+    check_weights(loaded)
     processes.start(hardware.device)
     name = _name(recipe)
     folder = None
     if processes.is_main():
         folder = resumable_folder(wanted, name) if resume else new_folder(wanted, name)
-        if not (resume and _same_recipe(Run(folder, code), loaded)):
-            prepare(loaded, folder, hardware, progress, command=["medcnn", "run", name, *overrides])
+        if not (resume and is_prepared(Run(folder, code), loaded)):
+            with kept_if_used(folder):
+                prepare(loaded, folder, hardware, progress, command=["medcnn", "run", name, *overrides])
     made = Run(processes.share(folder), code)
     prepared = reopen(made, progress)
     train_folds(prepared, loaded, hardware, progress, resume=resume, allow_code=code, callbacks=callbacks)
     return made
-
-
-def _same_recipe(run: Run, recipe: Recipe) -> bool:
-    """Whether a folder was prepared for this recipe; raises where it was prepared for another."""
-    if not (run.folder / "recipe.yaml").is_file():
-        return False
-    if run.recipe != recipe:
-        raise RunError(
-            "the folder holds a run of another recipe",
-            where=str(run.folder),
-            todo="resume with the recipe and the overrides it was started with, or choose another --out",
-        )
-    return True
 
 
 def _source(recipe: Source) -> str | Path:
@@ -247,6 +285,7 @@ def evaluate(
     root: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     labels: Mapping[str, str] | None = None,
+    allow_code: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate a run on its test part, or, frozen, on another dataset.
@@ -257,7 +296,12 @@ def evaluate(
         root: Folder of that dataset.
         options: Options of that dataset's adapter.
         labels: Its class names to those of the run, where they differ.
+        allow_code: Let the run name a network in code that lies in the working folder.
         progress: Receives the display.
+
+    Returns:
+        The figures, as ``evaluation/metrics.json`` of the run holds them (of another dataset
+        ``evaluation/external-<name>/metrics.json``).
 
     Raises:
         MedcnnError: If nothing is trained, the split was changed, or the other dataset overlaps the training part.
@@ -265,7 +309,7 @@ def evaluate(
     from medcnn.inference.hardware import choose_hardware
     from medcnn.workflow.evaluate import evaluate_external, evaluate_run, recipe_data
 
-    opened = open_run(run)
+    opened = open_run(run, allow_code=Path.cwd() if allow_code else None)
     section = opened.recipe.training
     hardware = choose_hardware(section.device, section.precision, section.threads)
     progress = progress or Silent()
@@ -296,8 +340,12 @@ def evaluate_table(
         options: Options of the evaluator, as in a recipe's ``evaluation`` section.
         title: Heading of the report.
 
+    Returns:
+        The figures.
+
     Raises:
         DataError: If the tables do not fit each other.
+        RunError: If the folder exists and is not empty.
     """
     from medcnn.workflow.tables import evaluate_files
 
@@ -338,41 +386,49 @@ def predict(
 
 
 def report(run: Run | str | Path) -> Path:
-    """Write ``report.html`` and ``report.md`` of a run; returns the HTML file."""
+    """Write ``report.html`` and ``report.md`` of a run from the files in its folder.
+
+    Args:
+        run: A run or its folder.
+
+    Returns:
+        The HTML file.
+
+    Raises:
+        RunError: If the folder is not a run, or its split was changed.
+    """
     from medcnn.report import write_report
     from medcnn.workflow.pictures import pictures_of
 
     opened = open_run(run)
+    opened.require_sealed()
     return write_report(opened.folder, pictures=pictures_of(opened))
 
 
-def describe(recipe: Source, overrides: Sequence[str] = ()) -> list[LayerInfo]:
+def describe(recipe: Source, overrides: Sequence[str] = (), *, allow_code: bool = False) -> list[LayerInfo]:
     """The layers of a recipe's network: output shape, parameters, stride and receptive field.
 
     The classes are counted from the dataset where it is at hand, else two are assumed.
-    """
-    from medcnn.errors import DataError
-    from medcnn.models.build import build_network
-    from medcnn.models.describe import describe as look
 
-    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(_source(recipe), overrides)
+    Args:
+        recipe: A shipped recipe's name, a path, or a recipe.
+        overrides: Changes such as ``model.kernel_size=5``.
+        allow_code: Let the recipe name a network in code that lies beside it.
+
+    Returns:
+        The layers in the order in which they run.
+
+    Raises:
+        RecipeError: If the recipe is wrong, or is a suite.
+        ModelError: If the network does not work on images of that size.
+    """
+    code = _code_folder(recipe) if allow_code else None
+    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(_source(recipe), overrides, allow_code=code)
     if isinstance(loaded, Suite):
         raise RecipeError(["a suite has several networks; name one of its recipes"], where=str(recipe))
-    from medcnn.workflow.outputs import count_outputs
+    from medcnn.workflow.outputs import describe_network
 
-    try:
-        outputs = count_outputs(loaded)
-    except DataError:
-        outputs = 2
-    network = build_network(
-        loaded.model.name,
-        loaded.model.options,
-        spatial_dims=len(loaded.input.size),
-        in_channels=loaded.input.channels,
-        outputs=outputs,
-        size=loaded.input.size,
-    )
-    return look(network, (loaded.input.channels, *loaded.input.size))
+    return describe_network(loaded, allow_code=code)
 
 
 def make_phantom(
@@ -391,6 +447,13 @@ def make_phantom(
         seed: The cohort is a function of it.
         size: ``small``, ``medium`` or ``large``.
         progress: Receives the display.
+
+    Returns:
+        The folder. A complete cohort of the same parameters is left as it is.
+
+    Raises:
+        DataError: If a parameter makes no sense, or the folder holds something else.
+        RunError: If the cohort cannot be written.
     """
     from medcnn.data.phantom import make_phantom as make
 

@@ -18,12 +18,14 @@ from medcnn.errors import MedcnnError, RunError
 def explain(error: OSError, path: Path | str) -> MedcnnError:
     """The user's error for an operating system's one: full disk, no permission, read-only, missing folder."""
     todo = {
-        errno.ENOSPC: "free some space or choose another folder, then go on with --resume",
-        errno.EDQUOT: "your quota is used up: free some space or choose another folder",
+        errno.ENOSPC: "free some space, or choose another folder; medcnn run goes on with --resume",
+        errno.EDQUOT: "your quota is used up: free some space, or choose another folder",
         errno.EACCES: "choose a folder that you may write to, or ask for the permission",
         errno.EPERM: "choose a folder that you may write to, or ask for the permission",
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.ENOENT: "check that the folder exists",
+        errno.EISDIR: "it is a folder: give the name of a file",
+        errno.EEXIST: "a part of the path is a file, not a folder: choose another path",
         errno.ENOTDIR: "a part of the path is a file, not a folder: choose another path",
     }.get(error.errno or 0, "")
     return RunError(f"cannot write: {error.strerror or error}", where=str(path), todo=todo)
@@ -88,7 +90,8 @@ def read_json(path: Path | str) -> Any:
     except FileNotFoundError as error:
         raise RunError("the file is missing", where=str(path), todo="run the step that writes it first") from error
     except (OSError, ValueError) as error:
-        raise RunError(f"the file cannot be read: {error}", where=str(path)) from error
+        todo = "restore it from a copy, or run again in another folder"
+        raise RunError(f"the file cannot be read: {error}", where=str(path), todo=todo) from error
 
 
 def digest(data: bytes) -> str:

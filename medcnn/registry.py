@@ -39,6 +39,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "nifti": "medcnn.data.images.nifti:read_nifti",
         "dicom": "medcnn.data.images.dicom:read_dicom",
         "npz": "medcnn.data.images.npz:read_npz",
+        "itk": "medcnn.data.images.itk:read_itk",
     },
     "networks": {
         "basic_cnn": "medcnn.models.builders:basic_cnn",

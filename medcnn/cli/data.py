@@ -1,4 +1,4 @@
-"""``medcnn data``: the catalog of datasets, and the generated cohort."""
+"""``medcnn data``: the catalog of datasets, getting and auditing them, and the generated cohort."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The catalog of datasets, and the generated cohort.", no_args_is_help=True)
+app = typer.Typer(help="Datasets: the catalog, getting and auditing them, the generated cohort.", no_args_is_help=True)
 
 Catalog = Annotated[
     Path | None, typer.Option("--catalog", metavar="FILE", help="A catalog of your own, searched first.")
@@ -75,6 +75,69 @@ def size(count: int) -> str:
             break
         value /= 1000
     return f"{value:.0f} B" if unit == "B" else f"{value:,.1f} {unit}"
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of the catalog.")],
+    archive: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="An archive that you have, instead of a download.")
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", metavar="DIR", help="Folder of the data; default: where a recipe looks for it."),
+    ] = None,
+    any_checksum: Annotated[
+        bool, typer.Option("--any-checksum", help="Take a file though it is not the published one (with --from).")
+    ] = False,
+    catalog: Catalog = None,
+) -> None:
+    """Download a dataset, or take an archive of it: checked, unpacked, and left alone where it is there already."""
+    from medcnn import api
+    from medcnn.cli.progress import RichProgress
+    from medcnn.errors import MedcnnError
+
+    if any_checksum and archive is None:
+        raise MedcnnError("--any-checksum goes with --from alone", todo="a download is always checked")
+    with RichProgress() as progress:
+        got = api.get_dataset(
+            name, archive=archive, root=root, catalog=catalog, any_checksum=any_checksum, progress=progress
+        )
+    print(f"{name}: {got.cases:,} cases in {got.folder}")
+    if root is not None:
+        print(f"  a recipe finds it there with data.root={got.folder}")
+
+
+@app.command()
+def audit(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="NAME|RECIPE|FOLDER", help="A name of the catalog, a recipe, or a folder of images."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="A new folder; default: audits/NAME, numbered.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", metavar="DIR", help="Folder of the data, for a name of the catalog.")
+    ] = None,
+    near: Annotated[bool, typer.Option("--near/--no-near", help="Look for near-duplicates.")] = True,
+    catalog: Catalog = None,
+) -> None:
+    """Look at a dataset before anything is trained on it: copies, labels, patients, sizes, headers.
+
+    Writes audit.json, a table (audit.csv) and a page with a contact sheet (audit.html).
+    """
+    from medcnn.cli.progress import RichProgress
+    from medcnn.workflow.audit import audit_folder, find_source, run_audit
+
+    with RichProgress() as progress:
+        found = find_source(source, catalog, root, progress)
+        folder = audit_folder(source, out)
+        progress.say(f"audit: {folder}")
+        result = run_audit(found, folder, progress, near=near)
+    for line in result.headline():
+        print(line)
+    print(f"audit: {folder / 'audit.html'}")
 
 
 @app.command()

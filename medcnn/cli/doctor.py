@@ -16,6 +16,11 @@ _PACKAGES = (
     "pandas",
     "scikit-learn",
     "pydicom",
+    "pylibjpeg",
+    "pylibjpeg-openjpeg",
+    "pylibjpeg-rle",
+    "pyjpegls",
+    "python-gdcm",
     "nibabel",
     "SimpleITK",
     "pillow",
@@ -27,10 +32,16 @@ _PACKAGES = (
 
 _SYNTAXES = {
     "JPEG baseline": "1.2.840.10008.1.2.4.50",
-    "JPEG lossless": "1.2.840.10008.1.2.4.70",
+    "JPEG extended (12 bit)": "1.2.840.10008.1.2.4.51",
+    "JPEG lossless": "1.2.840.10008.1.2.4.57",
+    "JPEG lossless, first order": "1.2.840.10008.1.2.4.70",
     "JPEG-LS lossless": "1.2.840.10008.1.2.4.80",
+    "JPEG-LS near-lossless": "1.2.840.10008.1.2.4.81",
     "JPEG 2000 lossless": "1.2.840.10008.1.2.4.90",
     "JPEG 2000": "1.2.840.10008.1.2.4.91",
+    "HTJ2K lossless": "1.2.840.10008.1.2.4.201",
+    "HTJ2K lossless, RPCL": "1.2.840.10008.1.2.4.202",
+    "HTJ2K": "1.2.840.10008.1.2.4.203",
     "RLE": "1.2.840.10008.1.2.5",
 }
 
@@ -106,7 +117,8 @@ def codecs() -> list[tuple[str, str]]:
     rows = []
     for name, uid in _SYNTAXES.items():
         decoder = get_decoder(uid)
-        rows.append((name, ", ".join(decoder.available_plugins) if decoder.is_available else "cannot be read"))
+        missing = "; ".join(decoder.missing_dependencies)
+        rows.append((name, ", ".join(decoder.available_plugins) or f"cannot be read: {missing}"))
     return rows
 
 

@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Interrupted:
-        print(f"\n{_how_to_resume(given)}", file=sys.stderr)
+        # Of the processes of a launcher, which all end, the first one speaks.
+        if os.environ.get("RANK", "0") == "0":
+            print(f"\n{_how_to_resume(given)}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
         if debug:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from medcnn.cli.recipes import OverridesArgument, RecipeArgument
+from medcnn.cli.recipes import AllowCode, OverridesArgument, RecipeArgument
 
 app = typer.Typer(help="Networks by name; the layers of a recipe's network.", invoke_without_command=True)
 
@@ -38,15 +38,15 @@ def list_models() -> None:
 
 
 @app.command()
-def describe(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
+def describe(recipe: RecipeArgument, overrides: OverridesArgument = None, allow_code: AllowCode = False) -> None:
     """Show the layers of a recipe's network: output, parameters, stride and receptive field."""
     from medcnn.recipe.load import load_recipe
 
-    load_recipe(recipe, overrides or ())
+    load_recipe(recipe, overrides or (), allow_code=allow_code)
     from medcnn import api
     from medcnn.cli.show import table
     from medcnn.models.describe import HEADINGS
 
-    layers = api.describe(recipe, overrides or ())
+    layers = api.describe(recipe, overrides or (), allow_code=allow_code)
     table(HEADINGS, [layer.cells() for layer in layers], right=(3, 4, 5, 6))
     print(f"{sum(layer.parameters for layer in layers):,} parameters in {len(layers)} layers")

@@ -93,6 +93,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where the evaluation of a table is written.")
     ] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Evaluate a run on its test part or on another dataset, or the predictions of any other program."""
     if (run_folder is None) == (predictions is None):
@@ -105,14 +106,20 @@ def evaluate(
     if data is None and (root is not None or labels):
         raise typer.BadParameter("--root and --labels belong to --data")
     from medcnn import api
-    from medcnn.cli.show import figures
+    from medcnn.cli.show import figures, unused_sentence
+    from medcnn.workflow.folder import Run
 
     assert run_folder is not None
     with RichProgress() as progress:
-        found = api.evaluate(run_folder, data=data, root=root, labels=label_map(labels or []), progress=progress)
+        found = api.evaluate(
+            run_folder, data=data, root=root, labels=label_map(labels or []), allow_code=allow_code, progress=progress
+        )
     if is_main_process():
         print(found.title)
         figures(found.to_json())
+        unused = unused_sentence(Run(run_folder).external(data)) if data else ""
+        if unused:
+            print(f"  {unused}")
         print(f"next: medcnn report {run_folder}")
 
 

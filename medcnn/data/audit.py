@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medcnn.data.audit_headers import HeaderFacts, header_table, identity_findings
 from medcnn.data.audit_images import exclusion_table, identical_images, identical_sets, image_tables, surplus
 from medcnn.data.audit_labels import attribute_tables, label_tables, patient_tables
+from medcnn.data.audit_near import near_table
 from medcnn.data.facts import ImageFacts
 from medcnn.data.finding import SEVERITIES, Finding, Severity, examples
 from medcnn.data.grouping import plural, printable
+from medcnn.data.near_duplicates import NearDuplicates
 from medcnn.data.split import Split
 from medcnn.files import write_json
 from medcnn.types import Dataset, Exclusion
@@ -29,8 +32,8 @@ class Audit:
         dataset: Its name.
         cases: Number of usable cases.
         findings: Errors first, then cautions, then what is good to know.
-        tables: ``patients``, ``identical``, ``images``, ``labels``, ``attributes``, ``exclusions`` and, with a
-            split, ``parts``: plain values.
+        tables: ``patients``, ``identical``, ``images``, ``labels``, ``attributes``, ``exclusions``, plain values;
+            with a split ``parts``, and where it was looked for ``near_duplicates`` and ``headers``.
     """
 
     dataset: str
@@ -43,8 +46,9 @@ class Audit:
         return tuple(f for f in self.findings if f.severity == severity)
 
     def headline(self) -> list[str]:
-        """Lines for the terminal: the dataset in one line, then every error and caution, then identical images."""
-        shown = [f for f in self.findings if f.severity != "info" or f.id == "identical-images"]
+        """Lines for the terminal: the dataset in one line, then every error and caution, then copies."""
+        copies = ("identical-images", "near-duplicates")
+        shown = [f for f in self.findings if f.severity != "info" or f.id in copies]
         return [self._summary(), *(f.what if f.severity == "info" else f"{f.severity}: {f.what}" for f in shown)]
 
     def _summary(self) -> str:
@@ -73,6 +77,9 @@ def audit(
     facts: Sequence[ImageFacts],
     exclusions: Sequence[Exclusion] = (),
     split: Split | None = None,
+    *,
+    near: NearDuplicates | None = None,
+    headers: Sequence[HeaderFacts] | None = None,
 ) -> Audit:
     """Look at a dataset as a whole.
 
@@ -81,11 +88,13 @@ def audit(
         facts: One entry for each case that was read; of cases without one nothing is said about pixels.
         exclusions: What was left out after the adapter; what the adapter itself left out is added.
         split: With a split, identical images in more than one of its parts are an error.
+        near: Verified near-duplicates, where they were looked for.
+        headers: What the DICOM headers say of persons, where they were looked at.
     """
     labels, findings = label_tables(dataset)
     patients, more = patient_tables(dataset)
     attributes, other = attribute_tables(dataset)
-    findings += [*more, *other]
+    findings += [*more, *other, *identity_findings(dataset, headers or ())]
     known = {case.id for case in dataset.cases}
     facts = [f for f in facts if f.case in known]
     images, more = image_tables(facts)
@@ -101,6 +110,12 @@ def audit(
         "attributes": attributes,
         "exclusions": excluded,
     }
+    if near is not None:
+        tables["near_duplicates"], more = near_table(dataset, near, split)
+        findings += more
+    if headers is not None:
+        tables["headers"], more = header_table(headers)
+        findings += more
     if split is not None:
         tables["parts"] = dict(split.facts.get("counts", {}))
     ordered = sorted(findings, key=lambda f: SEVERITIES.index(f.severity))

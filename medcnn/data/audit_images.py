@@ -32,7 +32,7 @@ def target_key(case: Case) -> Hashable:
     return tuple(keys)
 
 
-def _missing(case: Case) -> bool:
+def missing_label(case: Case) -> bool:
     """Whether no target says anything."""
     return all(
         (isinstance(t, ClassLabel) and t.missing) or (isinstance(t, Value) and t.value is None) for t in case.targets
@@ -93,9 +93,9 @@ def identical_images(
             if case.id in copies:
                 by_class[", ".join(class_names(dataset, case)) or "(no class)"] += 1
     across = {
-        "labels": [m for m in sets if len({target_key(c) for c in m if not _missing(c)}) > 1],
+        "labels": [m for m in sets if len({target_key(c) for c in m if not missing_label(c)}) > 1],
         "patients": [m for m in sets if len({c.patient for c in m if not is_dummy(c.patient)}) > 1],
-        "parts": [m for m in sets if _parts(m, split) > 1],
+        "parts": [m for m in sets if part_count(m, split) > 1],
     }
     table = {
         "sets": len(sets),
@@ -109,7 +109,7 @@ def identical_images(
     return table, _identical_findings(dataset, sets, copies, across, split)
 
 
-def _parts(members: Sequence[Case], split: Split | None) -> int:
+def part_count(members: Sequence[Case], split: Split | None) -> int:
     """In how many parts a set is, in the fold where it is most divided (the dataset's own parts without a split)."""
     if split is None:
         return len({c.part for c in members if c.part is not None})

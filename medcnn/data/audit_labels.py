@@ -16,8 +16,6 @@ from medcnn.types import Boxes, Case, ClassLabel, Dataset, LabelSchema, Mask, Va
 
 LARGE_PATIENT = 0.1
 RARE, IMBALANCE = 10, 10.0
-SEX_NAMES = frozenset({"sex", "gender", "patient_sex", "patientsex"})
-SEXES = {"m": "male", "male": "male", "man": "male", "f": "female", "female": "female", "woman": "female"}
 _PRIVATE = re.compile(r"date|birth|uid|name|(^|_)id$|(^|_)time$", re.IGNORECASE)
 _AGE = re.compile(r"(^|_)age($|_)|patientage", re.IGNORECASE)
 _OLDEST = 89
@@ -161,16 +159,7 @@ def _patient_findings(
         text = plural(len(large), "patient id holds", "patient ids hold")
         text += f" over {100 * LARGE_PATIENT:.0f} % of the cases (up to {share:.0f} %): an id for many?"
         found.append(Finding("patient-large", "caution", text, len(large), examples(m[0].id for m in large)))
-    two = [m for m in by_patient.values() if len(_sexes(m)) > 1]
-    if two:
-        text = plural(len(two), "patient id has", "patient ids have") + " cases of both sexes: an id for many?"
-        found.append(Finding("patient-two-sexes", "caution", text, len(two), examples(m[0].id for m in two)))
     return found
-
-
-def _sexes(cases: Sequence[Case]) -> set[str]:
-    values = (str(v).strip().casefold() for c in cases for k, v in c.attributes.items() if k.casefold() in SEX_NAMES)
-    return {SEXES[v] for v in values if v in SEXES}
 
 
 def attribute_tables(dataset: Dataset) -> tuple[list[dict[str, Any]], list[Finding]]:

@@ -24,6 +24,8 @@ from medcnn.recipe.schema import AugmentSection
 APPLY, BRIGHTNESS, CONTRAST, GAMMA, NOISE, BLUR, ERASE, MIX = range(8)
 ERASE_AT, FLIP, ROTATE, ZOOM, SHIFT = 8, 12, 16, 20, 24
 DRAWS = 28
+# Different windows of the row of noise.
+WINDOWS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Augmenter:
         self.section = section
         self.symmetric_axes = tuple(symmetric_axes)
         self.seed = seed
+        self._bank = torch.empty(0)
 
     def __call__(self, batch: Batch, *, epoch: int) -> Batch:
         """The changed batch; the given one is left as it is."""
@@ -62,27 +65,30 @@ class Augmenter:
             return batch
         index = batch.index.cpu().numpy()
         draws = uniforms(self.seed, epoch, index, DRAWS)
-        image = _transform(batch.image, self.draw(index, epoch, batch.image.ndim - 2))
+        image = _transform(batch.image, self._affine(draws, batch.image.ndim - 2, section))
         active = torch.from_numpy(draws[:, APPLY] < section.probability).to(image.device)
-        image = self._intensities(image, draws, active)
+        image = _intensities(image, draws, section, active)
         if section.noise > 0:
-            image = image + self._noise(image, draws, index, epoch, active)
+            strength = torch.from_numpy(section.noise * draws[:, NOISE]).to(image.device)
+            strength = torch.where(active, strength, 0.0).view(-1, *[1] * (image.ndim - 1))
+            image = torch.addcmul(image, self._noise(image, index, epoch), strength)
         if section.erase > 0:
             image = _erase(image, draws, section.erase, active)
         targets = dict(batch.targets)
         if section.mixup > 0 and len(index) > 1:
-            image = self._mix(image, targets, draws)
+            image = _mix(image, targets, draws, section.mixup)
         return Batch(image, targets, batch.index)
 
     def draw(self, index: NDArray[np.int64], epoch: int, dims: int) -> AffineDraw:
         """The geometric changes of cases ``(B,)`` in an epoch."""
-        section = self.section
-        theta = np.tile(np.eye(dims, dims + 1, dtype=np.float32), (len(index), 1, 1))
-        if section is None:
-            return AffineDraw(theta, True)
-        draws = uniforms(self.seed, epoch, index, DRAWS)
+        if self.section is None:
+            return AffineDraw(_identity(len(index), dims), True)
+        return self._affine(uniforms(self.seed, epoch, index, DRAWS), dims, self.section)
+
+    def _affine(self, draws: NDArray[np.float32], dims: int, section: AugmentSection) -> AffineDraw:
+        theta = _identity(len(draws), dims)
         active = draws[:, APPLY] < section.probability
-        linear = np.tile(np.eye(dims, dtype=np.float32), (len(index), 1, 1))
+        linear = theta[:, :, :dims]
         geometric = section.rotate > 0 or section.zoom > 0 or section.shift > 0
         if section.rotate > 0:
             angles = np.deg2rad(section.rotate) * _signed(draws[:, ROTATE : ROTATE + (1 if dims == 2 else 3)])
@@ -92,7 +98,7 @@ class Augmenter:
             linear = linear / np.where(active, factor, 1.0).astype(np.float32)[:, None, None]
         for axis in self.symmetric_axes:
             mirrored = (draws[:, FLIP + axis] < 0.5) & active
-            # affine_grid counts the axes from the last one.
+            # The last axis comes first in the matrix.
             linear[:, :, dims - 1 - axis] *= np.where(mirrored, -1, 1).astype(np.float32)[:, None]
         theta[:, :, :dims] = linear
         if section.shift > 0:
@@ -100,50 +106,61 @@ class Augmenter:
             theta[:, :, dims] = np.where(active[:, None], moved, 0.0)
         return AffineDraw(theta, not geometric and not self.symmetric_axes)
 
-    def _intensities(self, image: Tensor, draws: NDArray[np.float32], active: Tensor) -> Tensor:
-        section = self.section
-        assert section is not None
+    def _noise(self, image: Tensor, index: NDArray[np.int64], epoch: int) -> Tensor:
+        """Standard normal noise of the image's shape: for each case a window of one long row of numbers.
 
-        def column(values: NDArray[np.float32], neutral: float) -> Tensor:
-            drawn = torch.from_numpy(np.asarray(values, np.float32)).to(image.device)
-            return torch.where(active, drawn, neutral).view(-1, *[1] * (image.ndim - 1))
+        A generator for each case would cost more than the rest of the augmentation together.
+        """
+        size = image[0].numel()
+        if self._bank.numel() != size + WINDOWS - 1 or self._bank.device != image.device:
+            generator = torch.Generator().manual_seed(int(hashes(self.seed, 0, np.zeros(1), 1)[0, 0] >> np.uint64(1)))
+            self._bank = torch.randn(size + WINDOWS - 1, generator=generator).to(image.device)
+        drawn = hashes(self.seed ^ 0x5EED, epoch, index, 2)
+        start = torch.from_numpy((drawn[:, 0] % np.uint64(WINDOWS)).astype(np.int64)).to(image.device)
+        sign = torch.from_numpy(1 - 2 * (drawn[:, 1] & np.uint64(1)).astype(np.float32)).to(image.device)
+        window = self._bank.unfold(0, size, 1)[start]
+        return window.mul_(sign[:, None]).view(image.shape)
 
-        if section.gamma > 0:
-            power = np.exp(np.log1p(section.gamma) * _signed(draws[:, GAMMA]))
-            changed = image.clamp(min=0) ** column(power, 1.0)
-            image = torch.where(active.view(-1, *[1] * (image.ndim - 1)), changed, image)
-        if section.contrast > 0 or section.brightness > 0:
-            gain = column(1 + section.contrast * _signed(draws[:, CONTRAST]), 1.0)
-            offset = column(section.brightness * _signed(draws[:, BRIGHTNESS]), 0.0)
-            # Around mid-grey, so that contrast alone does not change brightness.
-            image = image * gain + (offset + 0.5 * (1 - gain))
-        if section.blur > 0:
-            image = _blur(image, column(section.blur * draws[:, BLUR], 0.0).flatten(), section.blur)
-        return image
 
-    def _noise(
-        self, image: Tensor, draws: NDArray[np.float32], index: NDArray[np.int64], epoch: int, active: Tensor
-    ) -> Tensor:
-        section = self.section
-        assert section is not None
-        noise = torch.empty_like(image, memory_format=torch.contiguous_format)
-        seeds = hashes(self.seed ^ 0x5EED, epoch, index, 1)[:, 0] >> np.uint64(1)
-        generator = torch.Generator(image.device)
-        for k, seed in enumerate(seeds):
-            generator.manual_seed(int(seed))
-            noise[k].normal_(generator=generator)
-        strength = torch.from_numpy(section.noise * draws[:, NOISE]).to(image.device)
-        return noise * torch.where(active, strength, 0.0).view(-1, *[1] * (image.ndim - 1))
+def _identity(cases: int, dims: int) -> NDArray[np.float32]:
+    return np.tile(np.eye(dims, dims + 1, dtype=np.float32), (cases, 1, 1))
 
-    def _mix(self, image: Tensor, targets: dict[str, Tensor], draws: NDArray[np.float32]) -> Tensor:
-        """Mixup (Zhang et al. 2018) of each case with its neighbour in the batch."""
-        section = self.section
-        assert section is not None
-        partner = torch.roll(torch.arange(len(image)), 1).to(image.device)
-        weight = torch.from_numpy(_beta(draws[:, MIX], section.mixup)).to(image.device)
-        targets["mix_index"], targets["mix_weight"] = partner, weight
-        shaped = weight.view(-1, *[1] * (image.ndim - 1))
-        return image * shaped + image[partner] * (1 - shaped)
+
+def _intensities(image: Tensor, draws: NDArray[np.float32], section: AugmentSection, active: Tensor) -> Tensor:
+    """Gamma, contrast, brightness and blur; a case that is not active stays as it is, to the bit."""
+    spatial = tuple(range(2, image.ndim))
+
+    def column(values: NDArray[np.float32], neutral: float) -> Tensor:
+        drawn = torch.from_numpy(np.asarray(values, np.float32)).to(image.device)
+        return torch.where(active, drawn, neutral).view(-1, *[1] * (image.ndim - 1))
+
+    if section.gamma > 0:
+        power = np.exp(np.log1p(section.gamma) * _signed(draws[:, GAMMA]))
+        # On the case's own range, which may lie anywhere (standardised intensities are negative too).
+        low, high = image.amin(spatial, keepdim=True), image.amax(spatial, keepdim=True)
+        extent = high - low
+        share = (image - low) / extent.clamp_min(torch.finfo(image.dtype).tiny)
+        changed = low + extent * share.clamp_(0, 1) ** column(power, 1.0)
+        image = torch.where(active.view(-1, *[1] * (image.ndim - 1)), changed, image)
+    if section.contrast > 0 or section.brightness > 0:
+        gain = column(1 + section.contrast * _signed(draws[:, CONTRAST]), 1.0)
+        offset = column(section.brightness * _signed(draws[:, BRIGHTNESS]), 0.0)
+        if section.contrast > 0:
+            # Around the case's own mean: contrast alone changes no brightness, however intensities are scaled.
+            offset = offset + image.mean(spatial, keepdim=True) * (1 - gain)
+        image = torch.addcmul(offset, image, gain)
+    if section.blur > 0:
+        image = _blur(image, column(section.blur * draws[:, BLUR], 0.0).flatten(), section.blur)
+    return image
+
+
+def _mix(image: Tensor, targets: dict[str, Tensor], draws: NDArray[np.float32], alpha: float) -> Tensor:
+    """Mixup (Zhang et al. 2018) of each case with its neighbour in the batch."""
+    partner = torch.roll(torch.arange(len(image)), 1).to(image.device)
+    weight = torch.from_numpy(_beta(draws[:, MIX], alpha)).to(image.device)
+    targets["mix_index"], targets["mix_weight"] = partner, weight
+    shaped = weight.view(-1, *[1] * (image.ndim - 1))
+    return image * shaped + image[partner] * (1 - shaped)
 
 
 def _signed(uniform: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -172,19 +189,37 @@ def _rotations(angles: NDArray[np.float64], dims: int) -> NDArray[np.float32]:
 def _transform(image: Tensor, draw: AffineDraw) -> Tensor:
     if draw.identity:
         return image
-    shape = image.shape[2:]
+    shape = tuple(image.shape[2:])
     dims = len(shape)
     theta = draw.theta.astype(np.float64)
     # Coordinates run from -1 to 1 along each axis whatever its length; turning must happen in px.
     lengths = np.array(shape[::-1], np.float64)
     theta[:, :, :dims] *= lengths[None, None, :] / lengths[None, :, None]
-    grid = F.affine_grid(
-        torch.from_numpy(theta.astype(np.float32)).to(image.device), list(image.shape), align_corners=False
-    )
+    grid = _grid(torch.from_numpy(theta.astype(np.float32)).to(image.device), shape)
     moved = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
     # Sampling on the grid itself rounds: what is not moved stays as it is, to the bit.
     still = (draw.theta == np.eye(dims, dims + 1, dtype=np.float32)).all((1, 2))
+    if not still.any():
+        return moved
     return torch.where(torch.from_numpy(still).to(image.device).view(-1, *[1] * (dims + 1)), image, moved)
+
+
+def _grid(theta: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """What ``affine_grid(theta, ..., align_corners=False)`` gives, ``(B, *shape, D)``, as sums along the axes.
+
+    torch multiplies a matrix for every pixel, which takes longer than the sampling itself.
+    """
+    cases, dims = len(theta), len(shape)
+    grid = torch.empty(cases, *shape, dims, device=theta.device)
+    lines = [(2 * torch.arange(n, device=theta.device) + 1) / n - 1 for n in shape]
+    for row in range(dims):
+        total = theta[:, row, dims].view(-1, *[1] * dims)
+        for axis, line in enumerate(lines):
+            along = [1] * dims
+            along[axis] = -1
+            total = total + (theta[:, row, dims - 1 - axis, None] * line).view(cases, *along)
+        grid[..., row] = total
+    return grid
 
 
 def _blur(image: Tensor, sigma: Tensor, largest: float) -> Tensor:

@@ -36,7 +36,7 @@ class Batch:
     Attributes:
         image: ``(B, C, *spatial)`` float32.
         targets: Tensors with the batch first, by the keys of the task.
-        index: ``(B,)`` int64, positions of the cases in the dataset; -1 pads an uneven last batch.
+        index: ``(B,)`` int64, places of the cases in the run; -1 pads an uneven last batch.
     """
 
     image: Tensor

@@ -1,37 +1,57 @@
 """The preprocessed cache: every image is read once, in parallel, into one memory-mapped array.
 
 ``<folder>/<key>/`` holds ``images.bin`` (rows one after the other) and ``index.json``. The key is a digest
-of the input bytes and of the preprocessing; a folder with its final name is whole.
+of the input bytes and of all that makes pixels of them; a folder with its final name is whole.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medcnn import __version__
 from medcnn.data.facts import ImageFacts
 from medcnn.data.inputs_digest import InputDigests
 from medcnn.data.preprocess import Preprocessor
-from medcnn.errors import ImageError, MedcnnError, RunError
+from medcnn.data.row_file import RowFile, free_space, too_small
+from medcnn.data.rows import Unread
+from medcnn.data.workers import chunk_size, read_rows
+from medcnn.errors import RunError
 from medcnn.files import explain
 from medcnn.progress import Progress
 from medcnn.recipe.schema import InputSection
 from medcnn.types import Case, Exclusion
 
-FORMAT = 1
-CHUNK = 256
-SPARE = 64 * 2**20
+FORMAT = 2
+# What a run that was killed left half written is removed after this time.
+STALE_S = 24 * 3600
+# Libraries that decode: another version may give other pixels.
+_DECODERS = ("numpy", "pillow", "pydicom", "nibabel", "python-gdcm", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls")
+_SOURCES = (
+    "data/images/*.py",
+    "data/preprocess.py",
+    "data/rows.py",
+    "geometry/affines.py",
+    "geometry/grids.py",
+    "geometry/resample.py",
+)
+SAMPLE = 8
+# What a reading process takes by itself, and what a case takes as its facts, in bytes.
+PROCESS_BYTES = 60 * 2**20
+CASE_BYTES = 2048
 
 
 def default_cache_folder() -> Path:
@@ -51,6 +71,7 @@ class Cache:
         exclusions: Cases that could not be read or preprocessed.
         shape: ``(C, *spatial)`` of a row.
         dtype: ``uint8`` or ``float32``.
+        passing: Ids of exclusions whose reason may be gone the next time.
     """
 
     path: Path
@@ -59,6 +80,7 @@ class Cache:
     exclusions: tuple[Exclusion, ...]
     shape: tuple[int, ...]
     dtype: str
+    passing: frozenset[str] = field(default=frozenset())
 
     def __post_init__(self) -> None:
         shape = (len(self.cases), *self.shape)
@@ -116,7 +138,7 @@ class Cache:
             size = (path / "images.bin").stat().st_size
             if index["format"] != FORMAT:
                 return None
-            facts = [ImageFacts(**_tuples(entry)) for entry in index["facts"]]
+            facts = _facts_from(index["facts"])
             row_bytes = int(np.prod(index["shape"])) * np.dtype(index["dtype"]).itemsize
             if size != row_bytes * len(facts):
                 return None
@@ -130,18 +152,33 @@ class Cache:
             tuple(Exclusion(**entry) for entry in index["exclusions"]),
             tuple(index["shape"]),
             index["dtype"],
+            frozenset(index["passing"]),
         )
 
 
-def _tuples(entry: dict[str, Any]) -> dict[str, Any]:
-    spacing = entry["spacing"]
-    return {**entry, "shape": tuple(entry["shape"]), "spacing": None if spacing is None else tuple(spacing)}
+def _facts_from(columns: dict[str, list[Any]]) -> list[ImageFacts]:
+    rows = zip(*(columns[f.name] for f in fields(ImageFacts)), strict=True)
+    return [
+        ImageFacts(case, digest, tuple(shape), dtype, None if spacing is None else tuple(spacing), low, high)
+        for case, digest, shape, dtype, spacing, low, high in rows
+    ]
 
 
-def estimate(cases: Sequence[Case], section: InputSection) -> tuple[int, int]:
-    """Upper bounds of the cache's bytes on disk and of the bytes in memory while it is made."""
-    row = section.channels * int(np.prod(section.size)) * 4
-    return row * len(cases), row * CHUNK * 4 + len(cases) * 1024
+def estimate(cases: Sequence[Case], section: InputSection, *, workers: int | None = None) -> tuple[int, int]:
+    """Bytes on disk, and bytes in memory while the cache is made, beside one image as it is read a process.
+
+    The disk is an upper bound, for four bytes a value; images of 8 bit take a quarter of it.
+    """
+    row = row_bytes(section)
+    count = workers or os.cpu_count() or 1
+    chunk = chunk_size(len(cases), row, count)
+    # Every process holds a chunk, and so many are kept in order before they are written; each imports numpy.
+    return row * len(cases), row * chunk * (3 * count + 2) + count * PROCESS_BYTES + len(cases) * CASE_BYTES
+
+
+def row_bytes(section: InputSection) -> int:
+    """Bytes of a row of float32, its largest form."""
+    return section.channels * int(np.prod(section.size)) * 4
 
 
 def build_cache(
@@ -153,7 +190,7 @@ def build_cache(
         cases: What to preprocess; rows keep this order.
         preprocessor: How.
         folder: Where caches lie; it becomes its owner's alone.
-        workers: Processes.
+        workers: Processes that read; 0 reads in this one, where a reader that crashes ends the run.
         progress: Advanced by one a case.
 
     Raises:
@@ -162,24 +199,24 @@ def build_cache(
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with InputDigests(folder) as digests:
-            key, unreadable = digests.key(cases, preprocessor.digest())
+            key, unreadable = digests.key(cases, steps_digest(preprocessor), threads=max(workers, 1))
     except OSError as error:
         raise explain(error, folder) from error
     usable = [case for case in cases if case.id not in unreadable]
     found = Cache.open(folder / key, cases)
     if found is not None:
-        progress.advance(len(cases))
-        return found
-    needed = estimate(usable, preprocessor.section)[0] // (4 if len(usable) > 10 * CHUNK else 1)
-    free = shutil.disk_usage(folder).free
-    if needed + SPARE > free:
-        raise RunError(
-            f"the preprocessed cache needs about {needed / 2**20:,.0f} MB, {free / 2**20:,.0f} MB are free",
-            where=str(folder),
-            todo="free some space, make input.size smaller, or name another folder with data.cache=FOLDER",
-        )
-    temporary = Path(tempfile.mkdtemp(prefix=f".{key[:16]}.", dir=folder))
+        if _still_unread(found, usable, preprocessor, workers, progress):
+            progress.advance(len(cases))
+            return found
+        shutil.rmtree(folder / key, ignore_errors=True)
+    check_space(usable, preprocessor, folder, workers)
+    _remove_stale(folder)
     try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{key[:16]}.", dir=folder))
+    except OSError as error:
+        raise explain(error, folder) from error
+    try:
+        progress.advance(len(unreadable))
         _write(usable, list(unreadable.values()), preprocessor, temporary, workers, progress)
         try:
             os.rename(temporary, folder / key)
@@ -198,7 +235,64 @@ def build_cache(
     return made
 
 
-Row = tuple[ImageFacts, NDArray[Any]] | Exclusion
+def steps_digest(preprocessor: Preprocessor) -> str:
+    """Digest of what makes pixels of bytes: the steps, this program's version, its readers and its decoders."""
+    return hashlib.blake2b(f"{FORMAT} {code()} {preprocessor.digest()}".encode(), digest_size=16).hexdigest()
+
+
+@functools.cache
+def code() -> str:
+    """Digest of the code that makes pixels, ours and that of the decoders."""
+    found = hashlib.blake2b(__version__.encode(), digest_size=16)
+    for name in _DECODERS:
+        try:
+            found.update(f" {name} {version(name)}".encode())
+        except PackageNotFoundError:
+            continue
+    # Between releases the version stays while the code changes.
+    package = Path(__file__).parent.parent
+    for pattern in _SOURCES:
+        for path in sorted(package.glob(pattern)):
+            found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def check_space(cases: Sequence[Case], preprocessor: Preprocessor, folder: Path, workers: int) -> None:
+    """Refuse what does not fit; where the room lies between one and four bytes a value, a sample tells which it is.
+
+    Raises:
+        RunError: If the disk is too small.
+    """
+    most = row_bytes(preprocessor.section) * len(cases)
+    free = free_space(folder)
+    if free >= most:
+        return
+    if free < most // 4:
+        raise too_small(most // 4, free, folder)
+    sample = cases[:: -(-len(cases) // SAMPLE)]
+    rows = [row for found in read_rows(sample, preprocessor, workers=min(workers, 1)) for row in found]
+    if any(not isinstance(row, Unread) and row[1].dtype != np.uint8 for row in rows):
+        raise too_small(most, free, folder)
+
+
+def _still_unread(
+    found: Cache, cases: Sequence[Case], preprocessor: Preprocessor, workers: int, progress: Progress
+) -> bool:
+    """Whether what was left out for a reason that may pass is unreadable still."""
+    again = [case for case in cases if case.id in found.passing]
+    rows = read_rows(again, preprocessor, workers=workers, progress=progress) if again else ()
+    return all(isinstance(row, Unread) for chunk in rows for row in chunk)
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what runs that were killed left behind; a cache that is being written changes all the time."""
+    for path in folder.glob(".*"):
+        try:
+            newest = max(p.stat().st_mtime for p in (path, *path.iterdir()))
+        except OSError:
+            continue
+        if time.time() - newest > STALE_S:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _write(
@@ -209,101 +303,30 @@ def _write(
     workers: int,
     progress: Progress,
 ) -> None:
-    """Write rows as they come, and widen the file to float32 where a row turns out not to be uint8."""
+    """Write rows as they come, then the index."""
     facts: list[ImageFacts] = []
-    path, dtype = folder / "images.bin", "uint8"
-    file = open(path, "wb")  # noqa: SIM115  (it is exchanged on the way)
-    try:
-        for rows in _rows(cases, preprocessor, workers):
-            for row in rows:
-                if isinstance(row, Exclusion):
-                    exclusions.append(row)
-                    continue
-                fact, array = row
-                if array.dtype != np.uint8 and dtype == "uint8":
-                    file.close()
-                    _widen(path)
-                    file, dtype = open(path, "ab"), "float32"  # noqa: SIM115
-                if array.dtype == np.uint8 and dtype == "float32":
-                    array = array.astype(np.float32) * np.float32(1 / 255)
-                file.write(np.ascontiguousarray(array).data)
-                facts.append(fact)
-            progress.advance(len(rows))
-        file.flush()
-        os.fsync(file.fileno())
-    finally:
-        file.close()
+    passing: list[str] = []
     section = preprocessor.section
+    width = row_bytes(section)
+    with RowFile(folder / "images.bin", most=width * len(cases)) as file:
+        for rows in read_rows(cases, preprocessor, workers=workers, row_bytes=width, progress=progress):
+            for row in rows:
+                if isinstance(row, Unread):
+                    exclusions.append(row.exclusion)
+                    passing += [row.exclusion.case] * row.passing
+                else:
+                    facts.append(row[0])
+                    file.write(row[1])
+            progress.advance(len(rows))
     index = {
         "format": FORMAT,
         "shape": [section.channels, *section.size],
-        "dtype": dtype,
-        "facts": [asdict(f) for f in facts],
+        "dtype": file.dtype,
+        "facts": {f.name: [getattr(fact, f.name) for fact in facts] for f in fields(ImageFacts)},
         "exclusions": [asdict(e) for e in exclusions],
+        "passing": passing,
     }
-    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
-
-
-def _widen(path: Path) -> None:
-    """Rewrite the uint8 rows written so far as float32."""
-    wide = path.with_suffix(".wide")
-    with open(path, "rb") as source, open(wide, "wb") as target:
-        while block := source.read(2**22):
-            target.write((np.frombuffer(block, np.uint8).astype(np.float32) * np.float32(1 / 255)).data)
-    os.replace(wide, path)
-
-
-def _rows(cases: Sequence[Case], preprocessor: Preprocessor, workers: int) -> Iterator[list[Row]]:
-    """Rows in the order of the cases, in chunks; a few chunks ahead at most, so that memory stays flat."""
-    size = min(CHUNK, max(1, len(cases) // (4 * workers) or 1))
-    chunks = [cases[i : i + size] for i in range(0, len(cases), size)]
-    if workers <= 1 or len(cases) < 64:
-        yield from (_read_chunk(chunk, preprocessor) for chunk in chunks)
-        return
-    # Forking is cheap and safe before any thread of torch computes; elsewhere processes start afresh.
-    method = "fork" if hasattr(os, "fork") else "spawn"
-    try:
-        with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
-            waiting: list[Future[list[Row]]] = []
-            for chunk in chunks:
-                waiting.append(pool.submit(_read_chunk, chunk, preprocessor))
-                if len(waiting) > 2 * workers:
-                    yield waiting.pop(0).result()
-            while waiting:
-                yield waiting.pop(0).result()
-    except BrokenExecutor as error:
-        raise RunError(
-            "a process that reads images was ended from outside, most often for want of memory",
-            todo="use fewer worker processes",
-        ) from error
-
-
-def _read_chunk(cases: Sequence[Case], preprocessor: Preprocessor) -> list[Row]:
-    return [read_row(case, preprocessor) for case in cases]
-
-
-def read_row(case: Case, preprocessor: Preprocessor) -> Row:
-    """Facts and preprocessed array of one case, or why there are none."""
-    import hashlib
-
-    from medcnn.data.images import read_case
-
-    path = next((p for ref in case.images for p in ref.paths), "")
-    try:
-        image = read_case(case)
-        array = np.ascontiguousarray(image.array)
-        content = hashlib.blake2b(f"{array.dtype} {array.shape} ".encode(), digest_size=16)
-        content.update(array.data)
-        if array.dtype.kind == "f":
-            finite = array[np.isfinite(array)]
-            low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-        else:
-            low, high = float(array.min()), float(array.max())
-        fact = ImageFacts(case.id, content.hexdigest(), array.shape, str(array.dtype), image.spacing, low, high)
-        return fact, preprocessor.stored(image)
-    except ImageError as error:
-        return Exclusion(case.id, error.what, error.where or path)
-    except MedcnnError:
-        raise
-    except (OSError, ValueError, KeyError, IndexError, MemoryError) as error:
-        return Exclusion(case.id, f"cannot be read: {type(error).__name__}: {error}", path)
+    with open(folder / "index.json", "w", encoding="utf-8") as target:
+        target.write(json.dumps(index))
+        target.flush()
+        os.fsync(target.fileno())

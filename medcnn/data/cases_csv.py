@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -54,6 +54,14 @@ def write_cases(path: Path, dataset: Dataset) -> None:
             "exclusions": [asdict(e) for e in dataset.exclusions],
         },
     )
+
+
+def write_exclusions(path: Path, exclusions: Iterable[Exclusion]) -> None:
+    """Write what was not used, a row each, with its reason."""
+    with open_atomic(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["case", "path", "reason"])
+        writer.writerows([e.case, e.path, e.reason] for e in exclusions)
 
 
 def _row(case: Case, schema: LabelSchema | None, several: bool, names: list[str]) -> list[Any]:
@@ -152,7 +160,8 @@ def read_cases(path: Path) -> Dataset:
     except FileNotFoundError as error:
         raise RunError("the file is missing", where=str(path), todo="run the step that writes it first") from error
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise RunError(f"the cases cannot be read: {error}", where=str(path)) from error
+        todo = "restore the file from a copy, or run again in another folder"
+        raise RunError(f"the cases cannot be read: {error}", where=str(path), todo=todo) from error
 
 
 def _schema(value: Mapping[str, Any]) -> LabelSchema:

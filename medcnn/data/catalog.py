@@ -62,6 +62,7 @@ class CatalogEntry(_Part):
         description: A sentence or two.
         verified: Where these facts were read.
         unit: Unit of a continuous label.
+        terms: What a user has to do before the data may be had; such a dataset is not downloaded by the program.
     """
 
     title: str
@@ -79,6 +80,7 @@ class CatalogEntry(_Part):
     description: str = ""
     verified: str | None = None
     unit: str | None = None
+    terms: str | None = None
 
 
 def load_catalog(path: Path | str | None = None) -> dict[str, CatalogEntry]:

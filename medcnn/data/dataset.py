@@ -6,12 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from medcnn import registry
 from medcnn.data.catalog import CatalogEntry, find_entry
 from medcnn.errors import DataError
+from medcnn.progress import Progress, Silent
 from medcnn.recipe.options import check_options
 from medcnn.recipe.schema import DataSection
 from medcnn.types import Case, Dataset, LabelClass, LabelSchema
@@ -23,8 +25,12 @@ def data_root() -> Path:
     return Path(place).expanduser() if place else Path.home() / ".cache" / "medcnn" / "data"
 
 
-def load_dataset(data: DataSection) -> Dataset:
+def load_dataset(data: DataSection, progress: Progress | None = None) -> Dataset:
     """The cases of a data section: paths and labels, no pixels.
+
+    Args:
+        data: What to load.
+        progress: Handed to an adapter that takes an argument ``progress``, such as one that makes its images.
 
     Raises:
         DataError: If the dataset is unknown, absent or unusable, or two cases have one id.
@@ -33,9 +39,9 @@ def load_dataset(data: DataSection) -> Dataset:
         if data.root is None:
             raise DataError("an adapter needs data.root: the folder of the data", where="data.root")
         options = {**data.adapter.options, **data.options}
-        dataset = _adapt(data.adapter.name, Path(data.root).expanduser(), options)
+        dataset = _adapt(data.adapter.name, Path(data.root).expanduser(), options, progress)
     elif data.dataset is not None:
-        dataset = _from_catalog(data, find_entry(data.dataset, data.catalog))
+        dataset = _from_catalog(data, find_entry(data.dataset, data.catalog), progress)
     else:
         raise DataError("neither data.dataset nor data.adapter is given", where="data")
     repeated = [name for name, count in Counter(c.id for c in dataset.cases).items() if count > 1]
@@ -48,22 +54,19 @@ def load_dataset(data: DataSection) -> Dataset:
     return dataset if data.limit is None else _limited(dataset, data.limit)
 
 
-def _adapt(name: str, root: Path, options: Mapping[str, Any]) -> Dataset:
+def _adapt(name: str, root: Path, options: Mapping[str, Any], progress: Progress | None) -> Dataset:
     adapter = registry.load("adapters", name)
-    found: Dataset = adapter(root, **check_options("adapters", name, options))
+    supplied = {"progress": progress or Silent()} if "progress" in signature(adapter).parameters else {}
+    found: Dataset = adapter(root, **check_options("adapters", name, options), **supplied)
     return found
 
 
-def _from_catalog(data: DataSection, entry: CatalogEntry) -> Dataset:
+def _from_catalog(data: DataSection, entry: CatalogEntry, progress: Progress | None) -> Dataset:
     assert data.dataset is not None
     root = Path(data.root).expanduser() if data.root else data_root() / entry.folder
     if not root.is_dir() and entry.source is not None:
-        raise DataError(
-            f"the dataset {data.dataset!r} is not there",
-            where=str(root),
-            todo=f"get it from {entry.source} and unpack it there, or set data.root=FOLDER",
-        )
-    found = _adapt(entry.adapter.name, root, {**entry.adapter.options, **data.options})
+        raise _absent(data.dataset, entry, root, given=data.root is not None)
+    found = _adapt(entry.adapter.name, root, {**entry.adapter.options, **data.options}, progress)
     facts = {
         "title": entry.title,
         "modality": entry.modality,
@@ -76,6 +79,28 @@ def _from_catalog(data: DataSection, entry: CatalogEntry) -> Dataset:
     known = {k: v for k, v in facts.items() if v is not None}
     labels = _labels(found, entry, keep_positive="positive" in data.options)
     return replace(found, name=data.dataset, labels=labels, facts={**found.facts, **known})
+
+
+def _absent(name: str, entry: CatalogEntry, root: Path, *, given: bool) -> DataError:
+    """The error for a dataset that is not where it is looked for."""
+    if root.exists():
+        return DataError(
+            "the root of the dataset is a file, not a folder",
+            where=str(root),
+            todo="unpack it, and set data.root to the folder",
+        )
+    archives = [root.with_name(root.name + end) for end in (".tar.gz", ".tgz", ".tar", ".zip")]
+    packed = next((a for a in archives if a.is_file()), None)
+    if packed is not None:
+        todo = f"unpack {packed} there"
+    elif given:
+        todo = f"set data.root to the folder that holds it; it is published at {entry.source}"
+    else:
+        todo = (
+            f"get it from {entry.source} and unpack it there; or, where you have it, "
+            f"set data.root=FOLDER, or the environment variable MEDCNN_DATA to the folder that holds {entry.folder}"
+        )
+    return DataError(f"the dataset {name!r} is not there", where=str(root), todo=todo)
 
 
 def _labels(found: Dataset, entry: CatalogEntry, *, keep_positive: bool) -> Mapping[str, LabelSchema]:

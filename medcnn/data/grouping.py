@@ -1,4 +1,4 @@
-"""What may not be divided between the parts of a split: cases joined by group, patient, study and identical pixels."""
+"""What may not be divided between the parts of a split: cases joined by group, patient, study and pixels."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ KINDS = {
     "patient": ("patient id", "patient ids"),
     "study": ("study", "studies"),
     "identical": ("set of identical images", "sets of identical images"),
+    "near": ("group of near-duplicates", "groups of near-duplicates"),
 }
 """What can join cases, in words for one and for many."""
 
@@ -83,7 +84,8 @@ class Component:
     Attributes:
         name: Unique among the components; the explicit group or the patient where there is just one.
         cases: Ids, sorted.
-        ids: What joined them: ``group``, ``patient``, ``study``, ``identical`` -> the ids or pixel digests.
+        ids: What joined them: ``group``, ``patient``, ``study``, ``identical`` (and ``near``, where there are any)
+            -> the ids, pixel digests or centres of groups of near-duplicates.
         own: Whether it is exactly one group that the dataset itself names.
         single: Whether one id alone holds all its cases.
     """
@@ -141,6 +143,7 @@ def group_cases(
     *,
     joined_by: Sequence[Case] = (),
     dummies: Collection[str] = DUMMY_IDS,
+    near: Mapping[str, str] | None = None,
 ) -> Grouping:
     """Connected components of cases that share a group, a patient, a study or their pixels.
 
@@ -149,6 +152,7 @@ def group_cases(
         identical: Case id -> digest of the pixels; cases without one are joined by their ids alone.
         joined_by: Cases that take no part themselves (left out as surplus copies) but whose ids still join.
         dummies: Ids, in lower case, that never mean "the same patient" (or study).
+        near: Case id -> name of its group of verified near-duplicates.
 
     Raises:
         DataError: If two cases have the same id.
@@ -158,7 +162,7 @@ def group_cases(
     known = {c.id for c in ordered}
     everyone = [*ordered, *sorted((c for c in joined_by if c.id not in known), key=lambda c: c.id)]
     empty = dummy_ids((c.patient for c in everyone), dummies) | dummy_ids((c.study for c in everyone), dummies)
-    keys = {c.id: _keys(c, identical, empty) for c in everyone}
+    keys = {c.id: _keys(c, identical, empty, near or {}) for c in everyone}
     components = _components(ordered, _roots(everyone, keys), keys, everyone)
     groups = {case: component.name for component in components for case in component.cases}
     large = tuple(_large(components, len(ordered)))
@@ -181,7 +185,9 @@ def _require_unique(ordered: Sequence[Case]) -> None:
         )
 
 
-def _keys(case: Case, identical: Mapping[str, str], empty: frozenset[str]) -> tuple[tuple[str, str], ...]:
+def _keys(
+    case: Case, identical: Mapping[str, str], empty: frozenset[str], near: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
     if case.group is not None and case.group.strip():
         found.append(("group", case.group))
@@ -191,6 +197,8 @@ def _keys(case: Case, identical: Mapping[str, str], empty: frozenset[str]) -> tu
         found.append(("study", case.study.strip()))
     if case.id in identical:
         found.append(("identical", identical[case.id]))
+    if case.id in near:
+        found.append(("near", near[case.id]))
     return tuple(found)
 
 
@@ -229,12 +237,12 @@ def _components(
         inside = [everyone[i].id for i in positions if i < len(ordered)]
         if not inside:
             continue
-        ids: dict[str, dict[str, None]] = {"group": {}, "patient": {}, "study": {}, "identical": {}}
+        ids: dict[str, dict[str, None]] = {kind: {} for kind in KINDS}
         for i in positions:
             for kind, value in keys[everyone[i].id]:
                 if kind != "identical" or shared[value] > 1:
                     ids[kind][value] = None
-        sorted_ids = {kind: tuple(sorted(values, key=natural_key)) for kind, values in ids.items()}
+        sorted_ids = {k: tuple(sorted(v, key=natural_key)) for k, v in ids.items() if v or k != "near"}
         held = [set(keys[everyone[i].id]) for i in positions]
         own = len(ids["group"]) == 1 and all(any(k == "group" for k, _ in h) for h in held)
         name = _name(sorted_ids, inside[0], taken)

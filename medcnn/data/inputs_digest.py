@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import stat
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +17,11 @@ from medcnn.files import write_text
 from medcnn.types import Case, Exclusion
 
 MEMO = "inputs.json"
+# A file that changed less than this before it was read may change again within the clock's step, unseen.
+SETTLED_NS = 2 * 10**9
+BATCH = 64
+
+Stamp = tuple[int, int, int]
 
 
 class InputDigests:
@@ -43,48 +51,76 @@ class InputDigests:
             write_text(self._path, json.dumps(self._memo), private=True)
 
     def of(self, path: str) -> str:
-        """Digest of a file's bytes; raises ``OSError`` where it cannot be read."""
+        """Digest of a file's bytes; raises ``OSError`` or ``ValueError`` where it cannot be read."""
         place = os.path.abspath(path)
-        status = os.stat(place)
-        # The time of the last change of the inode too: copying tools set back the time of modification.
-        stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        stamp = _stamp(place)
         known = self._memo.get(place)
-        if known is not None and known[:-1] == stamp:
-            return str(known[-1])
+        # A memo of another make is no reason to stop.
+        if isinstance(known, list) and len(known) == 4 and tuple(known[:3]) == stamp:
+            return str(known[3])
+        started = time.time_ns()
         with open(place, "rb") as file:
             found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        self._memo[place] = [*stamp, found]
-        self._grown = True
+        if _stamp(place) == stamp and started - max(stamp[1:]) > SETTLED_NS:
+            self._memo[place] = [*stamp, found]
+            self._grown = True
         return found
 
-    def key(self, cases: Sequence[Case], steps: str) -> tuple[str, dict[str, Exclusion]]:
+    def of_all(self, paths: Iterable[str], threads: int) -> dict[str, str | Exception]:
+        """Digest of each file, or the error that stands in its way.
+
+        Threads serve large files (the digest is computed outside of Python's lock) and slow drives.
+        """
+        unique = list(dict.fromkeys(paths))
+        batches = [unique[i : i + BATCH] for i in range(0, len(unique), BATCH)]
+        if threads <= 1 or len(batches) < 2:
+            return {path: self._try(path) for path in unique}
+        with ThreadPoolExecutor(threads) as pool:
+            found = pool.map(lambda batch: [self._try(path) for path in batch], batches)
+            return dict(zip(unique, (digest for batch in found for digest in batch), strict=True))
+
+    def _try(self, path: str) -> str | Exception:
+        try:
+            return self.of(path)
+        except (OSError, ValueError) as error:
+            return error
+
+    def key(self, cases: Sequence[Case], steps: str, *, threads: int = 1) -> tuple[str, dict[str, Exclusion]]:
         """The key of a cache for these cases and steps, and the cases whose files cannot be opened."""
+        files = {path: _with_pair(path) for case in cases for ref in case.images for path in ref.paths}
+        digests = self.of_all((file for both in files.values() for file in both), threads)
         total = hashlib.blake2b(steps.encode(), digest_size=20)
         unreadable: dict[str, Exclusion] = {}
-        seen: dict[str, str] = {}
         for case in cases:
             parts = [case.id]
             for ref in case.images:
                 parts += [ref.reader, str(ref.key), str(ref.index)]
-                for path in _with_pairs(ref.paths):
-                    try:
-                        if path not in seen:
-                            seen[path] = self.of(path)
-                        parts.append(seen[path])
-                    except OSError as error:
-                        unreadable[case.id] = Exclusion(case.id, f"cannot be read: {error.strerror}", path)
-                        parts.append("unreadable")
-            total.update(("\t".join(parts) + "\n").encode())
+                for file in (file for path in ref.paths for file in files[path]):
+                    found = digests[file]
+                    if isinstance(found, Exception):
+                        reason = getattr(found, "strerror", None) or str(found)
+                        unreadable[case.id] = Exclusion(case.id, f"cannot be read: {reason}", file)
+                        found = "unreadable"
+                    parts.append(found)
+            total.update(("\t".join(parts) + "\n").encode("utf-8", "surrogatepass"))
         return total.hexdigest(), unreadable
 
 
-def _with_pairs(paths: Sequence[str]) -> list[str]:
-    """The files, and the other half of each that is one of a pair (``.hdr`` and ``.img``)."""
-    found: list[str] = []
-    for path in paths:
-        found.append(path)
-        stem, suffix = os.path.splitext(path.removesuffix(".gz"))
-        other = {".hdr": ".img", ".img": ".hdr"}.get(suffix.lower())
-        if other is not None:
-            found += [p for p in (stem + other, f"{stem}{other}.gz") if os.path.exists(p)]
-    return found
+def _stamp(place: str) -> Stamp:
+    status = os.stat(place)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(0, "this is a folder, not a file", place)
+    if not stat.S_ISREG(status.st_mode):
+        # A pipe would be waited for without end.
+        raise OSError(0, "this is no regular file", place)
+    # The time of the last change of the inode too: copying tools set back the time of modification.
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _with_pair(path: str) -> list[str]:
+    """The file, and the other half of one that is one of a pair (``.hdr`` and ``.img``)."""
+    stem, suffix = os.path.splitext(path.removesuffix(".gz"))
+    other = {".hdr": ".img", ".img": ".hdr"}.get(suffix.lower())
+    if other is None:
+        return [path]
+    return [path, *(p for p in (stem + other, f"{stem}{other}.gz") if os.path.exists(p))]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +14,45 @@ from medcnn.data.batch import Batch
 from medcnn.data.cache import Cache
 
 
+class ImageSource(Protocol):
+    """Where a loader takes its images from: a :class:`~medcnn.data.cache.Cache`, or one seen in another order."""
+
+    @property
+    def scale(self) -> float:
+        """What turns stored values into the network's."""
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """``(B, C, *spatial)`` in the order of ``rows``."""
+
+
+@dataclass(frozen=True, eq=False)
+class OrderedImages:
+    """Cached images by the place of their case in the run, whatever row of the cache they lie in.
+
+    The order of batches and the augmentation follow from these places, so that they stay what they were when a
+    lost cache is made again without the rows that the run does not use.
+
+    Attributes:
+        cache: The cached images.
+        rows: ``(N,)`` row of the cache by place.
+    """
+
+    cache: Cache
+    rows: NDArray[np.int64]
+
+    @property
+    def scale(self) -> float:
+        """As of the cache."""
+        return self.cache.scale
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """``(B, C, *spatial)`` of the cases at these places."""
+        return self.cache.take(self.rows[rows])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OrderedImages:
+        return self
+
+
 class BatchLoader:
     """Iterates batches of cached cases.
 
@@ -20,9 +60,9 @@ class BatchLoader:
     with ``world_size`` times the batch size. Every process yields equally many batches.
 
     Args:
-        cache: The cached images.
-        rows: ``(N,)`` rows of the cache to visit.
-        targets: Encoded targets, a row a row of the cache.
+        images: The cached images.
+        rows: ``(N,)`` rows of ``images`` to visit; batches carry them as ``index``.
+        targets: Encoded targets, a row a row of ``images``.
         batch_size: Cases a batch and process.
         seed: With the epoch it fixes the order.
         shuffle: A new order each epoch. Without it the last batch is padded to its full size with
@@ -36,7 +76,7 @@ class BatchLoader:
 
     def __init__(
         self,
-        cache: Cache,
+        images: ImageSource,
         rows: NDArray[np.int64],
         targets: Mapping[str, NDArray[Any]],
         batch_size: int,
@@ -48,7 +88,7 @@ class BatchLoader:
         drop_last: bool = False,
         weights: NDArray[np.float64] | None = None,
     ) -> None:
-        self.cache = cache
+        self.images = images
         self.rows = np.asarray(rows, np.int64)
         self.targets = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in targets.items()}
         self.batch_size = batch_size
@@ -97,8 +137,8 @@ class BatchLoader:
     def _batch(self, rows: NDArray[np.int64]) -> Batch:
         # A padded place repeats a real case; its index says that it does not count.
         real = np.where(rows < 0, max(int(rows.max(initial=0)), 0), rows)
-        images = torch.from_numpy(self.cache.take(real))
+        images = torch.from_numpy(self.images.take(real))
         if images.dtype == torch.uint8:
-            images = images.to(torch.float32).mul_(self.cache.scale)
+            images = images.to(torch.float32).mul_(self.images.scale)
         positions = torch.from_numpy(real)
         return Batch(images, {k: v[positions] for k, v in self.targets.items()}, torch.from_numpy(rows.copy()))

@@ -1,32 +1,69 @@
 """The deterministic part of the input: from an image as read to the array that the network takes.
 
-Every step looks at the case alone; what is fitted over cases comes after the cache.
+Every step looks at the case alone; what is fitted over cases comes after the cache. No torch is imported
+before a sample is made, so that the processes that fill the cache stay small.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.data.batch import Sample
-from medcnn.errors import ImageError
+from medcnn.errors import ImageError, ModelError
 from medcnn.files import digest
-from medcnn.geometry.grids import Grid, fit_to_size, reorient, resample_to_spacing
-from medcnn.recipe.schema import InputSection
+from medcnn.geometry.grids import Grid, reorient
+from medcnn.geometry.resample import Fit, to_size
 from medcnn.types import Image
 
-VERSION = 1
+if TYPE_CHECKING:
+    from medcnn.data.batch import Sample
+    from medcnn.recipe.schema import InputSection
+
+# To be raised with every change of this module that changes a pixel: caches are made anew, and a model file
+# that was trained on the pixels of another version is refused.
+VERSION = 2
 CT_WINDOW = (-1000.0, 1000.0)
 # ITU-R BT.601 luma, as Pillow's conversion to grey.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+# Settings that concern augmentation alone.
+_NO_PIXELS = ("augment", "symmetric_axes")
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """What of the input section makes pixels, as plain values."""
+
+    channels: int
+    spacing: tuple[float, ...] | None
+    orientation: str | None
+    fit: Fit
+    method: str
+    low: float | None
+    high: float | None
+    percentiles: tuple[float, float]
+
+    @classmethod
+    def of(cls, section: InputSection) -> _Steps:
+        scale = section.intensity
+        return cls(
+            section.channels,
+            section.spacing,
+            section.orientation,
+            section.fit,
+            scale.method,
+            scale.low,
+            scale.high,
+            scale.percentiles,
+        )
 
 
 class Preprocessor:
-    """Channels, orientation, spacing, intensity and size, in this order.
+    """Channels, intensity, orientation, then spacing and size by one interpolation.
 
     Args:
         section: The recipe's input section.
@@ -35,7 +72,11 @@ class Preprocessor:
     def __init__(self, section: InputSection) -> None:
         self.section = section
         self.size = tuple(section.size)
-        self.dims = len(self.size)
+        self._steps = _Steps.of(section)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The processes that read need the plain values alone, and start faster without the schema's library.
+        return {"size": self.size, "_steps": self._steps}
 
     def state(self) -> dict[str, Any]:
         """Plain values from which :meth:`restore` makes the same preprocessing."""
@@ -43,103 +84,165 @@ class Preprocessor:
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> Preprocessor:
-        """The preprocessing of a checkpoint or model file."""
+        """The preprocessing of a checkpoint or model file.
+
+        Raises:
+            ModelError: If it was made by another version of the preprocessing, whose pixels differ.
+        """
+        if state.get("version") != VERSION:
+            raise ModelError(
+                f"the model was trained on images of preprocessing version {state.get('version')}, this is {VERSION}",
+                todo="use the medcnn that trained it, or train it again",
+            )
+        from medcnn.recipe.schema import InputSection
+
         return cls(InputSection.model_validate(state["input"]))
 
     def digest(self) -> str:
-        """Changes with every parameter that changes an array."""
-        state = self.state()
-        state["input"].pop("symmetric_axes", None)
-        return digest(json.dumps(state, sort_keys=True).encode())
+        """Changes with every parameter that changes an array, and with the version of this code."""
+        steps = json.loads(self.section.model_dump_json(exclude=set(_NO_PIXELS)))
+        return digest(json.dumps({"version": VERSION, "input": steps}, sort_keys=True).encode())
 
     def __call__(self, image: Image) -> Sample:
-        """One image as the network sees it.
+        """One image as the network sees it, with the values that the cache would hold.
 
         Raises:
             ImageError: If the image has not the axes, channels or geometry that the recipe needs.
         """
+        from medcnn.data.batch import Sample
+
         stored, grid = self._run(image)
         array = stored.astype(np.float32) * np.float32(1 / 255) if stored.dtype == np.uint8 else stored
         return Sample(np.ascontiguousarray(array, np.float32), {}, grid.matrix, grid.original_shape)
 
     def stored(self, image: Image) -> NDArray[Any]:
-        """The array as the cache keeps it: uint8 where nothing but a division by 255 is left, else float32."""
+        """The array as the cache keeps it: uint8, to be divided by 255, for images of 8 bit, else float32.
+
+        Of an 8-bit image at another size the values are rounded to 1/255: by half of that at most, which is
+        no more than its own steps leave open, and a quarter of the memory.
+        """
         return self._run(image)[0]
 
     def _run(self, image: Image) -> tuple[NDArray[Any], Grid]:
         array, image = self._spatial(image)
-        array = self._channels(array)
-        grid = Grid.of(array, image.affine, image.spacing)
+        array = self._channels(array, image)
         method = self._method(image)
-        as_stored = self.section.orientation is None and self.section.spacing is None
-        if as_stored and array.dtype == np.uint8 and method == "range" and array.shape[1:] == self.size:
-            return np.ascontiguousarray(array), grid
-        grid = grid.with_array(self._intensity(_finite(array), image, method))
-        if self.section.orientation is not None:
-            grid = reorient(grid, self.section.orientation)
-        if self.section.spacing is not None:
-            grid = resample_to_spacing(grid, self.section.spacing)
-        return (grid := fit_to_size(grid, self.size, self.section.fit)).array, grid
+        grid = Grid.of(array, image.affine, image.spacing)
+        # Bytes over their whole range need no arithmetic as long as no voxel is interpolated.
+        plain = method == "range" and array.dtype == np.uint8 and _limits(image) == (0.0, 255.0)
+        if not plain:
+            grid = grid.with_array(self._intensity(_finite(array), image, method))
+        if self._steps.orientation is not None:
+            grid = reorient(grid, self._steps.orientation)
+        grid = to_size(grid, self.size, self._steps.fit, self._steps.spacing)
+        if grid.array.dtype != np.uint8 and image.array.dtype == np.uint8 and method not in ("zscore", "none"):
+            scale = np.float32(1 if plain else 255)
+            grid = grid.with_array(np.rint(grid.array * scale).astype(np.uint8))
+        return np.ascontiguousarray(grid.array), grid
 
     def _spatial(self, image: Image) -> tuple[NDArray[Any], Image]:
         array = image.array
         found = array.ndim - 1
-        if found == 3 and self.dims == 2 and array.shape[3] == 1:
+        if found == 3 and len(self.size) == 2 and array.shape[3] == 1:
             return array[..., 0], Image(array[..., 0], None, (image.spacing or ())[:2] or None, image.header)
-        if found != self.dims:
+        if found != len(self.size):
             raise ImageError(
-                f"the image has {found} spatial axes {array.shape[1:]}, the recipe's input.size has {self.dims}",
+                f"the image has {found} spatial axes {array.shape[1:]}, the recipe's input.size has {len(self.size)}",
                 todo="give input.size as many entries as the images have axes"
-                + (", or make a case of each slice" if found > self.dims else ""),
+                + (", or make a case of each slice" if found > len(self.size) else ""),
             )
         return array, image
 
-    def _channels(self, array: NDArray[Any]) -> NDArray[Any]:
-        have, want = array.shape[0], self.section.channels
+    def _channels(self, array: NDArray[Any], image: Image) -> NDArray[Any]:
+        have, want = array.shape[0], self._steps.channels
         if have == want:
             return array
-        if want == 1 and have == 3:
+        if want == 1 and _is_colour(image):
             grey = np.tensordot(LUMA, array.astype(np.float32), axes=1)[None]
             return np.rint(grey).astype(array.dtype) if array.dtype.kind in "ui" else grey
         if have == 1:
             return np.repeat(array, want, axis=0)
         raise ImageError(
-            f"the image has {have} channels, the recipe's input.channels says {want}",
+            f"the image has {have} channels{'' if _is_colour(image) else ' that are no colours'}, "
+            f"the recipe's input.channels says {want}",
             todo="set input.channels, or name the right files as channels",
         )
 
     def _method(self, image: Image) -> str:
-        intensity = self.section.intensity
-        if intensity.method != "auto":
-            return intensity.method
-        if intensity.low is not None:
-            return "window"
+        """What ``auto`` means for this image; the limits of a window are for CT and what does not say what it is."""
+        if self._steps.method != "auto":
+            return self._steps.method
         if image.array.dtype == np.uint8:
             return "range"
-        return "window" if image.header.get("modality") == "CT" else "percentiles"
+        modality = image.header.get("modality")
+        if modality == "CT" or (modality is None and self._steps.low is not None):
+            return "window"
+        return "percentiles"
 
     def _intensity(self, array: NDArray[Any], image: Image, method: str) -> NDArray[np.float32]:
         values = array.astype(np.float32)
-        section = self.section.intensity
+        steps = self._steps
         if method == "none":
             return values
-        if method == "zscore":
-            deviation = float(values.std(dtype=np.float64))
-            centred = values - np.float32(values.mean(dtype=np.float64))
-            return np.asarray(centred / np.float32(deviation or 1.0), np.float32)
         if method == "range":
-            kind = image.array.dtype
-            low, high = (float(np.iinfo(kind).min), float(np.iinfo(kind).max)) if kind.kind in "ui" else (0.0, 1.0)
-        elif method == "window":
-            low = CT_WINDOW[0] if section.low is None else section.low
-            high = CT_WINDOW[1] if section.high is None else section.high
-        else:
-            low, high = (float(v) for v in np.percentile(values, section.percentiles))
-        if high <= low:
-            # A constant image: nothing to scale, and no division by zero.
-            return np.zeros_like(values)
-        scaled = (values - np.float32(low)) / np.float32(high - low)
-        return np.asarray(np.clip(scaled, 0, 1), np.float32)
+            return _scaled(values, *_limits(image))
+        if method == "window":
+            low = CT_WINDOW[0] if steps.low is None else steps.low
+            high = CT_WINDOW[1] if steps.high is None else steps.high
+            return _scaled(values, low, high)
+        one = _standardised if method == "zscore" else self._between_percentiles
+        # Red, green and blue share one scale, or the hue would be lost; other channels are in units of their own.
+        if _is_colour(image):
+            return one(values)
+        return np.stack([one(channel) for channel in values])
+
+    def _between_percentiles(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        low, high = (float(v) for v in np.percentile(values, self._steps.percentiles))
+        return _scaled(values, low, high)
+
+
+def _is_colour(image: Image) -> bool:
+    """Whether the three channels are red, green and blue of one picture, by what its reader says."""
+    kind = str(image.header.get("photometric") or "").upper()
+    return image.array.shape[0] == 3 and kind.startswith(("RGB", "YBR", "PALETTE"))
+
+
+def _limits(image: Image) -> tuple[float, float]:
+    """The range that the values may have: as its reader says, else that of the bits in use.
+
+    Raises:
+        ImageError: For floating-point numbers outside of [0, 1], which have no range.
+    """
+    array, header = image.array, image.header
+    if "range" in header:
+        low, high = header["range"]
+        return float(low), float(high)
+    if array.dtype.kind not in "ui":
+        good = array[np.isfinite(array)]
+        if good.size and (good.min() < 0 or good.max() > 1):
+            raise ImageError(
+                "the pixels are floating-point numbers outside of [0, 1]: their type has no range to scale by",
+                todo="set input.intensity.method to window, percentiles or zscore",
+            )
+        return 0.0, 1.0
+    kind, bits = np.iinfo(array.dtype), header.get("bits")
+    # Pictures of one bit are read as 0 and 255.
+    if not bits or not 1 < int(bits) < kind.bits:
+        return float(kind.min), float(kind.max)
+    return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if kind.min < 0 else (0.0, 2.0**bits - 1)
+
+
+def _scaled(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
+    if high <= low:
+        # A constant image: nothing to scale, and no division by zero.
+        return np.zeros_like(values)
+    return np.asarray(np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1), np.float32)
+
+
+def _standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    deviation = float(values.std(dtype=np.float64))
+    centred = values - np.float32(values.mean(dtype=np.float64))
+    return np.asarray(centred / np.float32(deviation or 1.0), np.float32)
 
 
 def _finite(array: NDArray[Any]) -> NDArray[Any]:

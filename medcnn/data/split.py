@@ -94,6 +94,7 @@ def make_split(
     seed: int,
     joined_by: Sequence[Case] = (),
     dummies: Collection[str] = DUMMY_IDS,
+    near: Mapping[str, str] | None = None,
 ) -> Split:
     """Divide cases by the rule of the recipe. The result depends on the seed, never on the order of the cases.
 
@@ -106,6 +107,8 @@ def make_split(
         joined_by: Cases left out as surplus copies, whose ids still join those that remain: without them two ids
             of one patient would fall apart again.
         dummies: Patient and study ids, in lower case, that never join.
+        near: Case id -> name of its group of verified near-duplicates, which join too; a column that is given is
+            never regrouped by them, they are then a finding of the audit.
 
     Raises:
         DataError: If there are no cases, fewer groups than parts, ids that occur twice, or the rule's own
@@ -114,7 +117,8 @@ def make_split(
     if not cases:
         raise DataError("there are no cases to divide", where="data.split", todo="check the dataset and its exclusions")
     seed = seed if section.seed is None else section.seed
-    grouping = group_cases(cases, identical, joined_by=joined_by, dummies=dummies)
+    near = None if section.by == "column" else near
+    grouping = group_cases(cases, identical, joined_by=joined_by, dummies=dummies, near=near)
     by_id = {case.id: case for case in cases}
     plan = Plan(
         section,
@@ -205,7 +209,10 @@ def read_split(folder: Path | str) -> Split:
         RunError: If a file is missing or broken, ``split.csv`` is not what was sealed, or a group is divided.
     """
     path = Path(folder) / TABLE
-    facts = read_json(Path(folder) / SEAL)
+    try:
+        facts = read_json(Path(folder) / SEAL)
+    except RunError as error:
+        raise RunError(f"the split's seal cannot be used: {error.what}", where=error.where, todo=_RESTORE) from error
     if not isinstance(facts, dict) or not isinstance(facts.get("digest"), str):
         raise RunError("the seal is broken: it holds no digest", where=str(Path(folder) / SEAL), todo=_RESTORE)
     try:

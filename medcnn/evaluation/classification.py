@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,63 +20,46 @@ from medcnn.evaluation.galleries import galleries
 from medcnn.evaluation.inputs import ClassificationTable
 from medcnn.evaluation.patients import PatientRule, PatientTable, by_patient
 from medcnn.evaluation.remarks import check_settings, notes, patient_remarks, warnings
-from medcnn.evaluation.results import Evaluation, Panel, TablePanel
+from medcnn.evaluation.results import CaseTable, Evaluation, Panel, TablePanel
+from medcnn.evaluation.sources import Sources, ThresholdSources, choosing_warnings
 from medcnn.evaluation.subgroups import Subgroup, find_subgroups
-from medcnn.evaluation.thresholds import Choice, Rule, check_rule, choose_thresholds, thresholded, values
+from medcnn.evaluation.thresholds import Choice, Rule, check_rule, thresholded, values
 from medcnn.evaluation.unit import Settings, Unit
 from medcnn.types import LabelSchema
 
 __all__ = ["ClassificationTable", "Sources", "case_rows", "check_options", "evaluate_classification", "side_by_side"]
 
-# Where thresholds come from: the validation part of each fold's network, or what is stored with each network.
-Sources = Sequence[ClassificationTable] | Sequence[Mapping[str, float]]
-
 
 def evaluate_classification(
-    table: ClassificationTable,
-    schema: LabelSchema,
-    validation: Sources,
-    *,
-    title: str,
-    part: str,
-    patients_known: bool,
-    gallery: int,
-    seed: int,
-    threshold: Rule = "auto",
-    threshold_value: float | None = None,
-    resamples: int = 2000,
-    level: float = 0.95,
-    fixed_class_sizes: bool = False,
-    patient_rule: PatientRule = "mean",
-    top_k: int = 3,
+    table: ClassificationTable, schema: LabelSchema, validation: Sources, *,
+    title: str, part: str, patients_known: bool, gallery: int, seed: int,
+    threshold: Rule = "auto", threshold_value: float | None = None,
+    resamples: int = 2000, level: float = 0.95, fixed_class_sizes: bool = False,
+    patient_rule: PatientRule = "mean", top_k: int = 3,
     units: tuple[Literal["image", "patient"], ...] = ("image", "patient"),
     subgroups: tuple[str, ...] | Literal["all"] = "all",
-    calibration_bins: int = 15,
-    calibration_binning: Binning = "mass",
-) -> Evaluation:
-    """Figures with intervals, and what a report draws of them.
+    calibration_bins: int = 15, calibration_binning: Binning = "mass",
+) -> Evaluation:  # fmt: skip
+    """Figures with intervals, and what a report draws of them; docs/metrics.md has all definitions.
 
     Args:
-        table: Predictions beside references. Several folds are pooled: counts at each fold's own thresholds,
-            rank figures and calibration within folds and averaged.
+        table: Predictions beside references; several folds are pooled.
         schema: The classes.
-        validation: Where thresholds come from, one entry a fold: the table of the fold's validation part, or the
-            thresholds by class that were stored with its network. Empty where there is neither.
+        validation: One entry a fold, or none: its validation part (may be empty), or its stored thresholds.
         title: What is evaluated.
         part: Name of the evaluated part; ``test`` of several folds becomes ``out-of-fold``.
         patients_known: Whether patients are known, so that intervals may say so.
         gallery: Pictures in a gallery; 0 for none.
         seed: Fixes resamples and random pictures.
-        threshold: How thresholds are chosen on validation: argmax (most probable class), youden (highest
-            sensitivity + specificity), sensitivity (at least threshold_value), f1 (highest F1) or fixed
-            (threshold_value). auto: argmax for three and more exclusive classes, f1 otherwise.
+        threshold: Rule on validation: argmax (most probable class), youden (highest sensitivity + specificity),
+            sensitivity (at least threshold_value), f1 (highest F1) or fixed (threshold_value). auto: argmax for
+            three and more exclusive classes, f1 otherwise.
         threshold_value: The sensitivity to reach (0.95 where absent) or the fixed threshold (0.5 where absent).
         resamples: Resamples of the bootstrap.
         level: Nominal coverage of intervals, between 0 and 1.
-        fixed_class_sizes: The design fixed how many cases each class has (a balanced collection, a case-control
-            study): resample within classes.
-        patient_rule: How a patient's probability follows from those of its images: mean, max, top_k (mean of the
-            highest ones) or noisy_or (1 - product of 1 - p).
+        fixed_class_sizes: The design fixed how many cases each class has: resample within classes.
+        patient_rule: A patient's probability from its images': mean, max, top_k (mean of the highest ones) or
+            noisy_or (1 - product of 1 - p).
         top_k: How many images count under top_k.
         units: By image, by patient, or both. By patient needs known patients with several images.
         subgroups: Attributes whose values get figures of their own, or all of them.
@@ -84,38 +67,60 @@ def evaluate_classification(
         calibration_binning: mass (about equally many cases a bin) or width (equal steps of probability).
 
     Raises:
-        DataError: If no case has a reference, or an option does not fit the labels.
+        DataError: If no case has a reference, or an option does not fit the labels or the folds.
     """
-    rule = check_rule(schema, threshold, threshold_value)
-    check_settings(resamples, level, calibration_bins, top_k, units)
+    sources = ThresholdSources(validation, schema, threshold, threshold_value, patient_rule, top_k)
+    settings = Settings(
+        part, patients_known, resamples, level, seed, fixed_class_sizes, calibration_bins, calibration_binning
+    )
+    return _evaluate(table, sources, settings, _Wanted(title, gallery, units, subgroups))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is shown of the figures."""
+
+    title: str
+    gallery: int
+    units: tuple[Literal["image", "patient"], ...]
+    subgroups: tuple[str, ...] | Literal["all"]
+
+
+def _evaluate(table: ClassificationTable, sources: ThresholdSources, settings: Settings, wanted: _Wanted) -> Evaluation:
+    """Compute and gather everything; raises :class:`DataError` on no reference or options that do not fit."""
+    schema = sources.schema
+    rule = check_rule(schema, sources.rule, sources.value)
+    check_settings(settings.resamples, settings.level, settings.bins, sources.top_k, wanted.units)
     labelled = _labelled(table, schema)
     folds = len(np.unique(labelled.fold))
-    settings = Settings(
-        "out-of-fold" if folds > 1 and part == "test" else part, patients_known, resamples, level, seed,
-        fixed_class_sizes, calibration_bins, calibration_binning,
-    )  # fmt: skip
-    sources = _Sources(validation, schema, threshold, threshold_value, int(table.fold.max()) + 1)
-    choices = sources.choose()
+    if folds > 1 and settings.part == "test":
+        settings = replace(settings, part="out-of-fold")
+    sources.check(int(table.fold.max()) + 1)
+    choices = sources.by_image(int(table.fold.max()) + 1) if table.decisions is None else []
     images = evaluate_unit(labelled, decide_table(labelled, schema, _stored(choices)), schema, settings, "image")
-    patients = _patients(table, sources, settings, patient_rule, top_k) if "patient" in units else _Patients()
-    shown = [images] if "image" in units or patients.unit is None else []
+    patients = _patients(table, sources, settings, choices) if "patient" in wanted.units else _Patients()
+    shown = [images] if "image" in wanted.units or patients.unit is None else []
     shown += [patients.unit] if patients.unit is not None else []
     main = shown[0]
-    groups, group_notes = find_subgroups(main.table.attributes, subgroups)
+    groups, group_notes = find_subgroups(main.table.attributes, wanted.subgroups)
     drawn = [*_tables(shown, choices, patients), missing_panel(table, schema)]
     drawn += _pictures(main, patients.choices if main.unit == "patient" else choices, groups)
     # The pixels belong to images, also where patients stand first.
-    drawn += galleries(images, gallery, seed)
+    drawn += galleries(images, wanted.gallery, settings.seed)
     figures = [f for unit in shown for f in unit.figures()]
     return Evaluation(
         task="classification",
-        title=title,
+        title=wanted.title,
         figures=figures,
         headline=[(*key, main.unit) for key in tables.headline_keys(main)],
         panels=[p for p in drawn if p is not None],
-        warnings=warnings(main, folds, sources.warnings(choices), patients.warnings, figures),
-        notes=[*notes(main, rule, choices, table, patients.notes), *group_notes],
-        details=_details(main, table, choices, patients, rule),
+        warnings=warnings(main, folds, choosing_warnings(choices), patients.warnings, figures),
+        notes=[
+            *notes(main, None if table.decisions is not None else rule, choices, table, patients.notes),
+            *group_notes,
+        ],
+        details=_details(shown, table, choices, patients, rule),
+        cases=CaseTable(*case_rows(table, schema, _stored(choices))),
     )
 
 
@@ -147,38 +152,6 @@ def _labelled(table: ClassificationTable, schema: LabelSchema) -> Classification
     return table.take(keep)
 
 
-class _Sources:
-    """Chooses thresholds fold by fold, or takes the stored ones."""
-
-    def __init__(self, given: Sources, schema: LabelSchema, rule: Rule, value: float | None, folds: int) -> None:
-        self.schema, self._rule, self._value, self._folds = schema, rule, value, folds
-        self.tables = [g for g in given if isinstance(g, ClassificationTable)]
-        self.stored = [g for g in given if not isinstance(g, ClassificationTable)]
-        if given and len(given) < folds:
-            raise ValueError(f"{folds} folds, but {len(given)} sources of thresholds")
-
-    def choose(self, validation: Sequence[ClassificationTable] | None = None) -> list[tuple[Choice, ...]]:
-        """Thresholds by fold, on these tables instead of the given ones where they are there."""
-        chosen = list(self.tables if validation is None else validation)
-        names = thresholded(self.schema)
-        if len(self.stored) > self._folds == 1:
-            # One prediction made of several networks': their thresholds are averaged as their probabilities are.
-            means = {n: [float(s[n]) for s in self.stored if n in s] for n in names}
-            words = f"mean of those stored with the {len(self.stored)} networks"
-            return [tuple(Choice(n, float(np.mean(v)), words) for n, v in means.items() if v)]
-        if self.stored:
-            return [
-                tuple(Choice(n, float(s[n]), "stored with the network") for n in names if n in s) for s in self.stored
-            ]
-        given: Sequence[ClassificationTable | None] = chosen or [None] * self._folds
-        return [choose_thresholds(t, self.schema, threshold=self._rule, threshold_value=self._value) for t in given]
-
-    @staticmethod
-    def warnings(choices: Sequence[Sequence[Choice]]) -> list[str]:
-        """What went wrong while choosing."""
-        return list(dict.fromkeys(f"Threshold: {c.note}." for chosen in choices for c in chosen if c.note))
-
-
 @dataclass(frozen=True, slots=True)
 class _Patients:
     """The evaluation by patient, or why there is none."""
@@ -191,7 +164,7 @@ class _Patients:
 
 
 def _patients(
-    table: ClassificationTable, sources: _Sources, settings: Settings, rule: PatientRule, top_k: int
+    table: ClassificationTable, sources: ThresholdSources, settings: Settings, images: list[tuple[Choice, ...]]
 ) -> _Patients:
     """Gather patients and evaluate them, at thresholds chosen by patient on validation."""
     schema = sources.schema
@@ -201,19 +174,19 @@ def _patients(
         return _Patients(notes=["No figures by patient: there are decisions alone, no probabilities to join."])
     if len(np.unique(table.patients)) == len(table):
         return _Patients(notes=["Each patient has one image: figures by image are figures by patient."])
-    grouped = by_patient(table, schema, rule, top_k)
+    grouped = by_patient(table, schema, sources.patient_rule, sources.top_k)
     remarks = patient_remarks(grouped, schema)
     if not len(grouped.table):
         return _Patients(notes=["No figures by patient: none has a reference."], warnings=remarks)
-    usable = [t for t in sources.tables if t.patients is not None and t.ranked]
-    by_patients = [by_patient(t, schema, rule, top_k).table for t in usable]
-    joined = len(usable) == len(sources.tables) and all(len(t) for t in by_patients)
-    choices = sources.choose(by_patients if joined else None)
+    folds = int(table.fold.max()) + 1
+    own = sources.by_patient(folds)
+    # Given decisions are of images: patients need thresholds of their own.
+    choices = own if own is not None else images or sources.by_image(folds)
     words = [f"A patient's probability: {grouped.words}."]
     if schema.binary or schema.multilabel:
         words.append("A patient's reference is positive where that of any image is.")
-    if thresholded(schema) and not (joined and sources.tables):
-        words.append("Patients are decided at the thresholds of images.")
+    if thresholded(schema) and own is None:
+        words.append(f"Patients are decided at {'the thresholds of images' if images else '0.5, for want of others'}.")
     decided = decide_table(grouped.table, schema, _stored(choices))
     unit = evaluate_unit(grouped.table, decided, schema, settings, "patient")
     return _Patients(unit, grouped, choices, words, remarks)
@@ -235,7 +208,7 @@ def _tables(shown: Sequence[Unit], choices: Sequence[Sequence[Choice]], patients
 
 def _unit_panels(unit: Unit, choices: Sequence[Sequence[Choice]]) -> list[Panel | None]:
     return [
-        tables.class_table(unit),
+        *tables.class_tables(unit),
         tables.averages_table(unit) if len(unit.schema.names) > 1 else None,
         tables.overall_table(unit),
         tables.matrix_panel(unit),
@@ -269,9 +242,13 @@ def missing_panel(table: ClassificationTable, schema: LabelSchema) -> TablePanel
 
 
 def _details(
-    unit: Unit, table: ClassificationTable, choices: Sequence[Sequence[Choice]], patients: _Patients, rule: Rule
+    shown: Sequence[Unit],
+    table: ClassificationTable,
+    choices: Sequence[Sequence[Choice]],
+    patients: _Patients,
+    rule: Rule,
 ) -> dict[str, Any]:
-    grouped = patients.grouped
+    grouped, unit = patients.grouped, shown[0]
     return {
         "cases": len(table),
         "labelled": int(np.isfinite(table.states).any(1).sum()),
@@ -282,4 +259,5 @@ def _details(
         "thresholds": _stored(choices),
         "patient_thresholds": _stored(patients.choices),
         "contradictory_patients": len(grouped.contradictory) if grouped is not None else 0,
+        "design_effects": [row for u in shown for row in u.design_effects()],
     }

@@ -66,7 +66,7 @@ def evaluate_rows(whole: Unit, rows: NDArray[np.bool_]) -> Unit:
     resampler = whole.resampler.restrict(rows)
     columns = case_sums(table.states, decided, None, table.fold, whole.schema)
     judge = Judge(resampler, whole.settings.level)
-    out = Unit(table, decided, whole.schema, whole.settings, whole.unit, resampler, columns, judge)
+    out = Unit(table, decided, whole.schema, whole.settings, whole.unit, resampler, columns, judge, whole=False)
     _count(out)
     # The range over clusters needs each cluster's own area; the formulas need no resamples.
     _rank(out, resampler if judge.ranged else None)

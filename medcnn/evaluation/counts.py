@@ -87,10 +87,11 @@ def case_rows(
 
     Returns:
         The columns and the rows. ``correct`` is blank where the reference is missing; with several labels it
-        means that every known one is right.
+        means that every known one is right, and ``unknown`` names those that are not known.
     """
     decided = decide_table(table, schema, thresholds)
     columns = ["case", "patient", "cluster", "fold", "reference", "predicted", "correct"]
+    columns += ["unknown"] if schema.multilabel else []
     columns += [f"p_{n}" for n in schema.names] if table.ranked else []
     rows: list[list[Any]] = []
     for i, case in enumerate(table.cases):
@@ -100,6 +101,7 @@ def case_rows(
         row: list[Any] = [case, patient, str(table.clusters[i]), int(table.fold[i])]
         row += [reference_text(table.states[i], schema), called_text(decided[i], schema)]
         row.append(int(right) if known.any() else "")
+        row += ["|".join(n for n, k in zip(schema.names, known, strict=True) if not k)] if schema.multilabel else []
         row += [float(f"{p:.9g}") for p in table.probabilities[i]] if table.ranked else []
         rows.append(row)
     return columns, rows

@@ -45,8 +45,10 @@ def rank_curves(unit: Unit, choices: Sequence[Sequence[Choice]]) -> list[CurvePa
         pr.append(_series(name, found, unit, recalls, precision_at, mark and [(mark[1], mark[2], mark[3])]))
     caption, square = _band_text(unit), (UNIT_SQUARE, UNIT_SQUARE)
     return [
-        CurvePanel("roc", "ROC curve", "1 - specificity", "Sensitivity", roc, caption, True, False, *square),
-        CurvePanel("pr", "Precision-recall curve", "Recall", "Precision", pr, caption, False, False, *square),
+        CurvePanel("roc", "ROC curve", "1 − specificity", "Sensitivity", roc, caption, True, False, *square),
+        CurvePanel(
+            "pr", "Precision-recall curve", "Sensitivity (recall)", "Precision", pr, caption, False, False, *square
+        ),
     ]
 
 
@@ -93,7 +95,10 @@ def _operating_point(unit: Unit, name: str, threshold: float) -> tuple[float, fl
     tp, fp, fn, tn = (float(unit.columns.column(k)[:, i].sum()) for k in ("tp", "fp", "fn", "tn"))
     if not (tp + fn and fp + tn and tp + fp):
         return None
-    return fp / (fp + tn), tp / (tp + fn), tp / (tp + fp), f"threshold {threshold:.3g} of {name}"
+    # One legend serves many classes, whose thresholds stand in their table.
+    several = len(unit.rankings) > 1
+    text = "at the class's threshold" if several else f"threshold {threshold:.3g} of {name}"
+    return fp / (fp + tn), tp / (tp + fn), tp / (tp + fp), text
 
 
 def reliability_panels(unit: Unit) -> list[Panel]:
@@ -175,9 +180,12 @@ def score_panel(unit: Unit) -> DistributionPanel | None:
         groups = {"right": p.max(1)[right], "wrong": p.max(1)[~right]}
         title, label = "Confidence of right and wrong decisions", "Highest probability"
     thinned = {name: _thin(values) for name, values in groups.items() if len(values)}
-    fewer = [f"{n}: {len(groups[n]):,}" for n in thinned if len(groups[n]) > MAX_VALUES]
-    caption = f"Each group is shown by {MAX_VALUES:,} of its quantiles ({', '.join(fewer)} cases)." if fewer else ""
-    return DistributionPanel("scores", title, label, thinned, _plain(np.linspace(0, 1, 21)), caption)
+    counts = {name: len(groups[name]) for name in thinned}
+    many = max(counts.values(), default=0) > MAX_VALUES
+    caption = "Each group by itself is 100 %."
+    caption += f" Of a larger group {MAX_VALUES:,} quantiles are drawn." if many else ""
+    bins = _plain(np.linspace(0, 1, 21))
+    return DistributionPanel("scores", title, label, thinned, bins, caption, counts=counts)
 
 
 def _thin(values: Array) -> list[float]:

@@ -63,10 +63,10 @@ def read_classification(
     """Read predictions, with the references in the same table or in one of their own.
 
     Predictions: a column ``case`` (or id, image), probabilities ``p_<class>`` (or ``prob_<class>``, or the class's
-    name), or only a column ``prediction`` with the class. References: a column ``label`` (or target) with the
-    class, classes joined by ``|`` for several labels; or a column ``label_<class>`` each with 1, 0 or blank.
-    ``patient``, ``cluster`` and ``fold`` are used where they are there; other columns of the references become
-    attributes.
+    name), a column ``prediction`` with the class, or both: the decisions are then those of the column. References:
+    a column ``label`` (or target) with the class, classes joined by ``|`` for several labels, those that are not
+    known in a column ``unknown``; or a column ``label_<class>`` each with 1, 0 or blank. ``patient``, ``cluster``
+    and ``fold`` are used where they are there; other columns of the references become attributes.
 
     Args:
         predictions: CSV file.
@@ -92,6 +92,7 @@ def read_classification(
         notes.append("There are decisions alone: no rank figures, no calibration.")
     else:
         p = read_probabilities(sheet, schema, columns)
+        decisions = _given_decisions(sheet, schema, notes)
     facts = _facts(labels, order, schema, {*columns.values()} if columns and references is None else set())
     known = facts.patients is not None
     table = ClassificationTable(
@@ -187,6 +188,7 @@ def _references(labels: Sheet, schema: LabelSchema) -> NDArray[np.float64]:
     """``(N, C)`` states of the rows of a table of references."""
     single = find_column(labels, LABEL_COLUMNS)
     out = np.full((len(labels.rows), len(schema.names)), np.nan)
+    unknown = find_column(labels, ("unknown",)) if schema.multilabel else None
     columns = {n: find_column(labels, (f"label_{n}", f"target_{n}")) for n in schema.names}
     if single is None and any(c is None for c in columns.values()):
         raise DataError(
@@ -197,6 +199,8 @@ def _references(labels: Sheet, schema: LabelSchema) -> NDArray[np.float64]:
     for i, row in enumerate(labels.rows):
         if single is not None:
             out[i] = _named(labels, i, row[single], schema)
+            if unknown is not None:
+                out[i, [schema.index(n) for n in _split(row[unknown], True) if n in schema.names]] = np.nan
         else:
             out[i] = [_state(labels, i, c) for c in columns.values() if c is not None]
     return out
@@ -205,7 +209,7 @@ def _references(labels: Sheet, schema: LabelSchema) -> NDArray[np.float64]:
 def _named(sheet: Sheet, row: int, text: str, schema: LabelSchema) -> NDArray[np.float64]:
     """States from the names of the classes present; NaN where the cell is blank."""
     out = np.full(len(schema.names), np.nan)
-    if text.lower() in _MISSING and text not in schema.names:
+    if text.lower() in _MISSING and text not in schema.names and not (schema.multilabel and text.lower() == "none"):
         return out
     out[:] = 0
     for name in _split(text, schema.multilabel):
@@ -252,6 +256,21 @@ def _decisions(sheet: Sheet, schema: LabelSchema) -> NDArray[np.bool_]:
     return np.array(states)
 
 
+def _given_decisions(sheet: Sheet, schema: LabelSchema, notes: list[str]) -> NDArray[np.bool_] | None:
+    """Decisions that stand beside probabilities, where all of them are classes; adds what was done to the notes."""
+    column = find_column(sheet, DECISION_COLUMNS)
+    if column is None:
+        return None
+    names = {*schema.names, "none"} if schema.multilabel else {*schema.names}
+    cells = [row[column] for row in sheet.rows]
+    named = [set(c.split("|")) if schema.multilabel else {c} for c in cells]
+    if not all(n <= names for n in named):
+        notes.append(f"The column {column} does not name classes: probabilities decide.")
+        return None
+    notes.append(f"Decisions are those of the column {column}.")
+    return _decisions(sheet, schema)
+
+
 def _without_labels(sheet: Sheet, joined: bool) -> Sheet:
     """The table without its columns of references, which a class's name must not find."""
     if not joined:
@@ -288,7 +307,8 @@ def _facts(labels: Sheet, order: NDArray[np.intp], schema: LabelSchema | None, t
         fold = np.unique(fold, return_inverse=True)[1].astype(np.int64)
     names = schema.names if schema is not None else ()
     used = {*taken, case, *found.values(), *(f"{p}{n}" for n in names for p in (*_PREFIXES, "label_", "target_", ""))}
-    used |= {find_column(labels, LABEL_COLUMNS), find_column(labels, DECISION_COLUMNS)}
+    # What medcnn's own tables of cases say of the result is no attribute of a case.
+    used |= {find_column(labels, LABEL_COLUMNS), find_column(labels, DECISION_COLUMNS), "correct", "error", "unknown"}
     attributes: dict[str, list[Attribute]] = {
         c: [labels.rows[i][c] or None for i in order] for c in labels.columns if c not in used
     }

@@ -25,14 +25,17 @@ def galleries(unit: Unit, size: int, seed: int) -> list[GalleryPanel]:
     if unit.table.ranked:
         certainty = _certainty(unit)
         surest = _first(-_error_size(unit), wrong, size)
-        panels.append(_panel(unit, "errors", "Most confident errors", surest, f"{int(wrong.sum()):,} errors in all."))
+        panels.append(_panel(unit, "errors", "Most confident errors", surest, _errors_words(unit, wrong, len(surest))))
         least = _first(certainty, np.ones(len(wrong), bool), size)
-        panels.append(_panel(unit, "uncertain", "Least certain cases", least, _certainty_words(unit)))
+        words = f"{_certainty_words(unit)} {_number_words(unit)}"
+        panels.append(_panel(unit, "uncertain", "Least certain cases", least, words))
     else:
         drawn = _drawn(wrong, size, rng)
         panels.append(_panel(unit, "errors", "Random errors", drawn, f"{int(wrong.sum()):,} errors in all."))
     right = _drawn(~wrong & known.any(1), size, rng)
-    panels.append(_panel(unit, "right", "Random right cases", right, "Drawn at random from all right ones."))
+    count = int((~wrong & known.any(1)).sum())
+    words = f"{len(right):,} of the {count:,} right cases, drawn at random. {_number_words(unit)}".strip()
+    panels.append(_panel(unit, "right", "Random right cases", right, words))
     return [p for p in panels if p.items]
 
 
@@ -67,6 +70,25 @@ def _certainty(unit: Unit) -> Array:
     return np.asarray(ordered[:, -1] - ordered[:, -2])
 
 
+def _errors_words(unit: Unit, wrong: NDArray[np.bool_], shown: int) -> str:
+    """What the gallery of errors shows, and how many there are."""
+    count = int(wrong.sum())
+    which = "The only error." if count == 1 else f"All {count:,} errors." if shown == count else ""
+    which = which or f"The {shown:,} of {count:,} errors whose probabilities are farthest from the reference."
+    return f"{which} {_number_words(unit)}"
+
+
+def _number_words(unit: Unit) -> str:
+    """What the number behind a decision is."""
+    if not unit.table.ranked:
+        return ""
+    if unit.schema.multilabel:
+        return "In brackets: probabilities of the classes that are present or called."
+    if unit.schema.binary:
+        return f"In brackets: probability of {unit.schema.names[positive_index(unit.schema)]}."
+    return "In brackets: probability of the decision."
+
+
 def _certainty_words(unit: Unit) -> str:
     if unit.schema.multilabel or unit.schema.binary:
         return "Smallest distance of the probability from 0.5."
@@ -92,7 +114,7 @@ def _scores(unit: Unit, row: int, states: NDArray[Any]) -> str:
     p, schema = unit.table.probabilities[row], unit.schema
     if schema.binary:
         i = positive_index(schema)
-        return f" (p of {schema.names[i]} {p[i]:.3f})"
+        return f" ({p[i]:.3f})"
     if schema.multilabel:
         shown = [i for i in range(len(p)) if unit.decided[row][i] or states[i] == 1][:4]
         text = ", ".join(f"{schema.names[i]} {p[i]:.2f}" for i in shown)

@@ -70,8 +70,8 @@ class Judge:
             ends = (float(f1_from_overlap(ends[0])), float(f1_from_overlap(ends[1])))
         method = "Wilson" + (" of tp/(tp+fp+fn), carried over to F1" if share.overlap else "")
         if found.clusters < found.n:
-            # Rounded, and without the n that stands beside the figure: so a table's figures share a footnote.
-            method += f", on the effective n (design effect {found.design_effect:.2g})"
+            # Without numbers of its own, so that a table's figures share a footnote; the details list them.
+            method += ", on the effective n"
         return Judged(self.named(*ends, method))
 
     def resampled(self, samples: Array, fallback: Judged | None = None, *, shift_to: float | None = None) -> Judged:
@@ -101,9 +101,9 @@ class Judge:
         return Judged(self.named(low, high, self.bootstrap_text(count, shifted=shift_to is not None)), note)
 
     def bootstrap_text(self, count: int, *, shifted: bool = False) -> str:
-        """The bootstrap's name with its clusters, resamples and strata."""
+        """The bootstrap's name with its resamples and strata; the number of clusters stands beside the figure."""
         r = self.resampler
-        parts = [f"bootstrap over {r.count:,} {r.noun}", f"{count:,} resamples"]
+        parts = [f"bootstrap over {r.noun}", f"{count:,} resamples"]
         parts += [r.strata] if r.strata else []
         parts += ["centred on the figure"] if shifted else []
         return ", ".join(parts)
@@ -113,12 +113,23 @@ class Judge:
         r = self.resampler
         defined = values[np.isfinite(values)]
         if len(defined) < 2:
-            return Judged(None, f"fewer than {MIN_CLUSTERS} {r.noun}, and defined in {len(defined)} of them")
+            some = f"defined by itself in {len(defined)} of {r.count}"
+            return Judged(None, f"no interval: fewer than {MIN_CLUSTERS} {r.noun}, and no range: {some}")
         low, high = float(defined.min()), float(defined.max())
         if low == high:
             return Judged(None, f"interval withheld: all of the {len(defined)} {r.noun} give the same value")
         some = f"{len(defined)} of {r.count}" if len(defined) < r.count else f"{r.count}"
-        return Judged(self.named(low, high, f"range over {some} {r.noun}", level=False))
+        return Judged(self.named(low, high, f"range over {some} {r.noun}, each by itself", level=False))
+
+    def outside(self, value: float, judged: Judged) -> str:
+        """A caution where a figure of all cases lies outside its range over the clusters one by one."""
+        interval = judged.interval
+        if interval is None or interval.level is not None or interval.low <= value <= interval.high:
+            return ""
+        return (
+            f"lies outside the range over single {self.resampler.noun}: that is no interval, and the figure also "
+            f"compares cases of different {self.resampler.noun}"
+        )
 
     def average(self, values: Sequence[float], parts: Sequence[Judged], weights: Sequence[float]) -> Judged:
         """An average's interval from those of its parts, for averages that resampling cannot serve."""
@@ -159,7 +170,7 @@ class Judge:
         if variance <= 1e-14 or not 1e-12 < value < 1 - 1e-12:
             up, down = sum(a.positives for a in found), sum(a.negatives for a in found)
             ends = intervals.newcombe_auroc(value, up, down, self.level)
-            method = f"Newcombe's method 5, {up:,} positive and {down:,} negative {self.resampler.noun}{folds}"
+            method = f"Newcombe's method 5 on the numbers of positive and negative {self.resampler.noun}{folds}"
             return Judged(self.named(*ends, method))
         ends = intervals.logit_interval(value, variance, self.level)
         name = "DeLong" if self.resampler.single else "Obuchowski (clustered DeLong)"
@@ -171,4 +182,4 @@ class Judge:
         if self.resampler.kind == "range" and not self.resampler.single:
             return Judged()
         ends = intervals.wilson(value, max(clusters, 1), self.level)
-        return Judged(self.named(*ends, f"Wilson, {clusters:,} {self.resampler.noun} with a positive case"))
+        return Judged(self.named(*ends, f"Wilson on the number of {self.resampler.noun} with a positive case"))

@@ -16,7 +16,9 @@ from medcnn.evaluation.sums import Key
 from medcnn.evaluation.thresholds import Choice
 from medcnn.evaluation.unit import LABELS, Unit
 
-_BY_CLASS = ("f1", "sensitivity", "precision", "specificity", "npv", "accuracy", "auroc", "average_precision")
+# Two tables, because no page is wide enough for all of them.
+_BY_CLASS = ("f1", "sensitivity", "precision", "accuracy", "specificity", "npv")
+_BY_CLASS_MORE = ("balanced_accuracy", "mcc", "auroc", "average_precision", "brier", "ece")
 _AVERAGED = (
     "f1",
     "sensitivity",
@@ -46,7 +48,13 @@ def headline_keys(unit: Unit) -> list[Key]:
 
 
 # Heads of columns, where the full name makes a table too wide.
-_SHORT = {"npv": "NPV", "average_precision": "Avg. precision"}
+_SHORT = {
+    "npv": "NPV",
+    "average_precision": "Avg. precision",
+    "balanced_accuracy": "Balanced acc.",
+    "mcc": "Matthews",
+    "ece": "Calibration err.",
+}
 
 
 def cells(unit: Unit, keys: Sequence[Key]) -> list[Figure | str]:
@@ -62,37 +70,58 @@ def _suffix(unit: Unit) -> tuple[str, str]:
     return ("", "") if unit.unit == "image" else (f"-{unit.unit}", f", by {unit.unit}")
 
 
-def class_table(unit: Unit) -> TablePanel:
-    """A row a class: positives and the figures of the class against the rest."""
-    columns = [k for k in _BY_CLASS if any(k == p[0] and p[1] is not None for p in unit.point)]
+def class_tables(unit: Unit) -> list[TablePanel]:
+    """A row a class: the figures of its decisions, then those of both sides together and of its probabilities."""
     names = list(unit.schema.names)
     if unit.schema.binary:
         names.insert(0, names.pop(positive_index(unit.schema)))
-    rows = []
-    for name in names:
-        place = unit.schema.index(name)
-        found = cells(unit, [(k, name, None) for k in columns])
-        rows.append([name, int(unit.support[place]), int(unit.known[place]), *found])
-    tag, words = _suffix(unit)
-    caption = "Each class against the rest. Accuracy stands beside that of calling no case positive."
+    about = "Each class against the rest."
     if unit.schema.binary:
-        caption = f"The positive class is {names[0]}; the other row looks from the other side."
-    header = ["Class", "Positive", "Known", *_heads(columns)]
-    return TablePanel(f"classes{tag}", f"Figures by class{words}", header, rows, caption)
+        about = f"The positive class is {names[0]}; the other row looks from the other side."
+    effects = [row["design_effect"] for row in unit.design_effects() if row["target"] is not None]
+    caption = about if unit.schema.binary else f"{about} Accuracy stands beside that of calling no case positive."
+    if effects:
+        caption += f" Design effects of clusters: {min(effects):.2g} to {max(effects):.2g}, listed in metrics.json."
+    tag, words = _suffix(unit)
+    found = [_class_table(unit, names, _BY_CLASS, f"classes{tag}", f"Figures by class{words}", caption)]
+    title = "Agreement and probabilities by class"
+    if unit.schema.binary:
+        title, about = "Probabilities", f"About {names[0]}, the positive class."
+    found.append(_class_table(unit, names, _BY_CLASS_MORE, f"classes-more{tag}", f"{title}{words}", about))
+    return [panel for panel in found if panel is not None]
+
+
+def _class_table(
+    unit: Unit, names: Sequence[str], figures: Sequence[str], panel: str, title: str, caption: str
+) -> TablePanel | None:
+    """Those of the figures that any class has; classes without any are left out."""
+    columns = [k for k in figures if any((k, n, None) in unit.point for n in names)]
+    # In the other table the known cases are the n of each figure.
+    counted = unit.schema.multilabel and figures is _BY_CLASS
+    rows: list[list[Any]] = []
+    for name in names:
+        found = cells(unit, [(k, name, None) for k in columns])
+        if any(f != "" for f in found):
+            place = unit.schema.index(name)
+            known = [int(unit.known[place])] if counted else []
+            rows.append([name, int(unit.support[place]), *known, *found])
+    header = ["Class", "Positive", *(["Known"] if counted else []), *_heads(columns)]
+    return TablePanel(panel, title, header, rows, caption) if rows else None
 
 
 def averages_table(unit: Unit) -> TablePanel:
-    """Macro, micro and weighted averages."""
+    """A row a figure: its macro, micro and weighted averages."""
     kinds = [a for a in ("macro", "micro", "weighted") if any(k[2] == a for k in unit.point)]
-    columns = [k for k in _AVERAGED if any(p[0] == k and p[2] is not None for p in unit.point)]
-    rows = [[kind, *cells(unit, [(k, None, kind) for k in columns])] for kind in kinds]
+    names = [k for k in _AVERAGED if any(p[0] == k and p[2] is not None for p in unit.point)]
+    rows = [[LABELS[name], *cells(unit, [(name, None, kind) for kind in kinds])] for name in names]
     tag, words = _suffix(unit)
     caption = "Macro: mean over the classes with a reference; weighted: by the number of positive cases."
     if unit.schema.multilabel:
-        caption += " micro: from the counts of all classes together."
+        caption += " Micro: from the counts of all classes together."
     else:
         caption += " Micro-averaged figures of exclusive classes are equal to accuracy, which stands below."
-    return TablePanel(f"averages{tag}", f"Averages over classes{words}", ["Average", *_heads(columns)], rows, caption)
+    header = ["Figure", *(kind.capitalize() for kind in kinds)]
+    return TablePanel(f"averages{tag}", f"Averages over classes{words}", header, rows, caption)
 
 
 def overall_table(unit: Unit) -> TablePanel:
@@ -141,32 +170,30 @@ def thresholds_table(choices: Sequence[Sequence[Choice]], unit: Unit) -> TablePa
         unit: Whose decisions they made.
     """
     several, aimed = len(choices) > 1, any(c.aimed is not None for chosen in choices for c in chosen)
+    words = list(dict.fromkeys(c.rule for chosen in choices for c in chosen))
     rows: list[list[Any]] = []
     for fold, chosen in enumerate(choices):
         for c in chosen:
             chosen_on = f"{c.positives:,} + {c.negatives:,}" if c.positives + c.negatives else ""
             row: list[Any] = [f"fold {fold}"] if several else []
-            row += [c.name, c.value, c.rule, *([c.aimed] if aimed else [])]
+            row += [c.name, c.value, *([c.rule] if len(words) > 1 else []), *([c.aimed] if aimed else [])]
             row += [_or_blank(c.sensitivity), _or_blank(c.specificity), chosen_on]
             rows.append(row + _reached_here(unit, c.name, fold))
     if not rows:
         return None
-    header = [
-        *(["Fold"] if several else []),
-        "Class",
-        "Threshold",
-        "Rule",
-        *(["Sensitivity aimed at"] if aimed else []),
-    ]
+    header = ["Fold"] if several else []
+    header += ["Class", "Threshold", *(["Rule"] if len(words) > 1 else [])]
+    header += ["Sensitivity aimed at"] if aimed else []
     header += [
-        f"{what}, {where}" for where in ("validation", "here") for what in ("Sensitivity", "Specificity", "cases")
+        f"{what}, {where}" for where in ("validation", "here") for what in ("Sensitivity", "Specificity", "Cases")
     ]
-    tag, words = _suffix(unit)
-    caption = (
+    tag, by = _suffix(unit)
+    caption = f"Rule: {words[0]}. " if len(words) == 1 else ""
+    caption += (
         "A case is called positive from the threshold on. Cases: positive + negative ones. "
         "Intervals of what was reached here stand with the figures by class."
     )
-    return TablePanel(f"thresholds{tag}", f"Thresholds{words}", [h[0].upper() + h[1:] for h in header], rows, caption)
+    return TablePanel(f"thresholds{tag}", f"Thresholds{by}", header, rows, caption)
 
 
 def _or_blank(value: float | None) -> float | str:
@@ -202,7 +229,11 @@ def subgroup_panels(unit: Unit, groups: Sequence[Subgroup]) -> list[TablePanel]:
     for attribute in dict.fromkeys(g.attribute for g in groups):
         rows = [_subgroup_row(unit, g, keys) for g in groups if g.attribute == attribute]
         header = [attribute, "Cases", *(["Positive"] if unit.schema.binary else [])]
-        header += [unit.figure(*k).label for k in keys] + ["Caution"]
+        header += [unit.figure(*k).label for k in keys]
+        if any(row[-1] for row in rows):
+            header.append("Caution")
+        else:
+            rows = [row[:-1] for row in rows]
         caption = (
             "Intervals are of each group by itself; a difference between groups needs more than two that do not meet."
         )
@@ -231,10 +262,11 @@ def folds_table(unit: Unit) -> TablePanel:
         rows.append([f"fold {fold}", len(part.table), *found])
         values.append([np.nan if isinstance(f, str) or f.value is None else float(f.value) for f in found])
     columns = [np.array(v)[np.isfinite(v)] for v in zip(*values, strict=True)]
-    rows.append(["mean of the folds", None, *(float(c.mean()) if len(c) else None for c in columns)])
-    rows.append(["standard deviation", None, *(float(c.std(ddof=1)) if len(c) > 1 else None for c in columns)])
-    rows.append(["lowest", None, *(float(c.min()) if len(c) else None for c in columns)])
-    rows.append(["highest", None, *(float(c.max()) if len(c) else None for c in columns)])
+    # Cases of a mean are not undefined: their place stays empty.
+    rows.append(["mean of the folds", "", *(float(c.mean()) if len(c) else None for c in columns)])
+    rows.append(["standard deviation", "", *(float(c.std(ddof=1)) if len(c) > 1 else None for c in columns)])
+    rows.append(["lowest", "", *(float(c.min()) if len(c) else None for c in columns)])
+    rows.append(["highest", "", *(float(c.max()) if len(c) else None for c in columns)])
     caption = "Each fold's network on the cases that it did not see. The spread mixes networks and cases."
     header = ["Fold", "Cases", *(unit.figure(*k).label for k in keys)]
     return TablePanel("folds", "Figures by fold", header, rows, caption, "folds")

@@ -14,6 +14,7 @@ from medcnn.evaluation.regression_figures import AGREEMENT, LABELS, Errors, labe
 from medcnn.evaluation.remarks import check_settings, interval_warnings
 from medcnn.evaluation.resampling import make_resampler
 from medcnn.evaluation.results import (
+    CaseTable,
     CurvePanel,
     DistributionPanel,
     Evaluation,
@@ -71,15 +72,22 @@ def evaluate_regression(
     if not known.any():
         raise DataError("no case of the evaluated part has a value", todo="check the column of the label")
     labelled = table.take(known)
-    folds = len(np.unique(labelled.fold))
-    part = "out-of-fold" if folds > 1 and part == "test" else part
+    if len(np.unique(labelled.fold)) > 1 and part == "test":
+        part = "out-of-fold"
     resampler = make_resampler(
         labelled.clusters, resamples=resamples, seed=seed, patients_known=patients_known, patients=labelled.patients,
         fold=labelled.fold,
     )  # fmt: skip
-    errors = measure(labelled, resampler, level, unit, part)
+    return _gathered(measure(labelled, resampler, level, unit, part), table, title, gallery, subgroups)
+
+
+def _gathered(
+    errors: Errors, table: RegressionTable, title: str, gallery: int, subgroups: tuple[str, ...] | Literal["all"]
+) -> Evaluation:
+    """The figures with their panels, warnings and notes."""
+    folds = len(np.unique(errors.table.fold))
     found = [errors.figure(name) for name in LABELS]
-    groups, group_notes = find_subgroups(labelled.attributes, subgroups)
+    groups, group_notes = find_subgroups(errors.table.attributes, subgroups)
     panels: list[Panel | None] = [_figures_table(errors), _missing(table), *_agreement(errors), _error_panel(errors)]
     panels += [*_subgroups(errors, groups), _folds(errors) if folds > 1 else None, _gallery(errors, gallery)]
     return Evaluation(
@@ -88,16 +96,17 @@ def evaluate_regression(
         figures=found,
         headline=[(name, None, None, "image") for name in HEADLINE],
         panels=[p for p in panels if p is not None],
-        warnings=interval_warnings(resampler, folds, found),
+        warnings=interval_warnings(errors.resampler, folds, found),
         notes=[*_NOTES, *group_notes],
         details={
             "cases": len(table),
-            "labelled": len(labelled),
-            "clusters": resampler.count,
-            "resampled": resampler.resampled,
+            "labelled": len(errors.table),
+            "clusters": errors.resampler.count,
+            "resampled": errors.resampler.resampled,
             "folds": folds,
-            "unit": unit,
+            "unit": errors.unit,
         },
+        cases=CaseTable(*case_rows(table)),
     )
 
 
@@ -115,8 +124,9 @@ def case_rows(table: RegressionTable) -> tuple[list[str], list[list[Any]]]:
 
 def _figures_table(errors: Errors) -> TablePanel:
     found = [errors.figure(name) for name in LABELS]
-    rows = [[f.label, f, f.baseline] for f in found]
-    caption = "The baseline predicts the mean of these references for each case."
+    # Bias, correlation and limits have no trivial figure to be held against: their place stays empty.
+    rows = [[f.label, f, "" if f.baseline is None else f.baseline] for f in found]
+    caption = "The baseline predicts the mean of these references for each case; blank where it says nothing."
     return TablePanel("errors", "Errors and agreement", ["Figure", "Value", "Baseline"], rows, caption)
 
 
@@ -192,8 +202,8 @@ def _row(errors: Errors, name: str, rows: NDArray[np.bool_]) -> list[Any]:
 def _folds(errors: Errors) -> TablePanel:
     rows = [_row(errors, f"fold {f}", errors.table.fold == f) for f in np.unique(errors.table.fold)]
     values = np.array([[r[2 + k].value for k in range(len(_SHOWN))] for r in rows], np.float64)
-    rows.append(["mean of the folds", None, *values.mean(0).tolist(), ""])
-    rows.append(["standard deviation", None, *values.std(0, ddof=1).tolist(), ""])
+    rows.append(["mean of the folds", "", *values.mean(0).tolist(), ""])
+    rows.append(["standard deviation", "", *values.std(0, ddof=1).tolist(), ""])
     header = ["Fold", "Cases", *(label(k, errors.unit) for k in _SHOWN), "Caution"]
     caption = "Each fold's network on the cases that it did not see. The spread mixes networks and cases."
     return TablePanel("folds", "Figures by fold", header, rows, caption, "folds")

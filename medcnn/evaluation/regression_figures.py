@@ -73,7 +73,7 @@ class Errors:
             part=self.part,
             interval=judged.interval,
             clusters=self.resampler.count,
-            note=judged.note,
+            note="; ".join(t for t in (judged.note, self.judge.outside(value, judged) if finite else "") if t),
             baseline=base if base is not None and np.isfinite(base) else None,
             baseline_label="always the mean of the reference" if base is not None else "",
         )

@@ -92,9 +92,13 @@ def patient_remarks(grouped: PatientTable, schema: LabelSchema) -> list[str]:
 
 
 def notes(
-    unit: Unit, rule: Rule, choices: Sequence[Sequence[Choice]], table: ClassificationTable, patients: Sequence[str]
+    unit: Unit,
+    rule: Rule | None,
+    choices: Sequence[Sequence[Choice]],
+    table: ClassificationTable,
+    patients: Sequence[str],
 ) -> list[str]:
-    """Definitions and rules in force."""
+    """Definitions and rules in force; no rule where decisions were given."""
     schema = unit.schema
     out = ["Definitions, undefined cases and interval methods: docs/metrics.md."]
     if schema.binary:
@@ -107,11 +111,17 @@ def notes(
         )
     else:
         out.append("Macro-averaged sensitivity is balanced accuracy; micro-averaged figures are equal to accuracy.")
-    if rule == "argmax" and not any(choices):
+    if rule is None:
+        out.append("Decisions were given with the predictions; no threshold was applied.")
+    elif rule == "argmax" and not any(choices):
         out.append("The decision is the most probable class; there is no threshold.")
     words = dict.fromkeys(c.rule for chosen in choices for c in chosen)
     if words:
         out.append(f"Thresholds: {'; '.join(words)}.")
+    r = unit.resampler
+    if r.kind == "bootstrap":
+        drawn = f"{r.weights.shape[1]:,} times {r.count:,} {r.noun}"
+        out.append(f"The bootstrap draws {drawn} with replacement{', ' + r.strata if r.strata else ''}.")
     kind = "quantiles of the probabilities" if unit.settings.binning == "mass" else "equal steps of probability"
     if unit.table.ranked:
         out.append(f"Calibration error: {unit.settings.bins} bins at {kind}; biased upwards in small samples.")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 SCHEMA_VERSION = 1
@@ -21,7 +21,7 @@ class Interval:
         low: Lower end.
         high: Upper end.
         level: Nominal coverage, 0.95 say; ``None`` for a plain range over clusters.
-        method: Named beside the interval, e.g. ``bootstrap over 41 patients, 2,000 resamples``.
+        method: Named beside the interval, e.g. ``bootstrap over patients, 2,000 resamples``.
         resampled: What was resampled: ``patient``, ``cluster`` or ``image``.
     """
 
@@ -137,7 +137,12 @@ class MatrixPanel:
 
 @dataclass(frozen=True, slots=True)
 class DistributionPanel:
-    """Values by group, drawn as histogram (``bins`` given) or as box and points."""
+    """Values by group, drawn as histogram (``bins`` given) or as box and points.
+
+    Attributes:
+        groups: Values by name of the group; of many values some of their quantiles.
+        counts: How many values each group has in truth; ``None`` where all of them are in ``groups``.
+    """
 
     id: str
     title: str
@@ -146,6 +151,7 @@ class DistributionPanel:
     bins: Sequence[float] | None = None
     caption: str = ""
     section: str = "curves"
+    counts: Mapping[str, int] | None = None
     kind: Literal["distribution"] = "distribution"
 
 
@@ -170,6 +176,14 @@ class GalleryPanel:
     kind: Literal["gallery"] = "gallery"
 
 
+@dataclass(frozen=True, slots=True)
+class CaseTable:
+    """A row a case, as ``evaluation/cases.csv`` has it; blank is unknown."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
 Panel = TablePanel | CurvePanel | MatrixPanel | DistributionPanel | GalleryPanel
 
 
@@ -186,6 +200,7 @@ class Evaluation:
         warnings: Sentences a reviewer must see (patients unknown, few clusters, withheld intervals).
         notes: Definitions and rules in force (positive class, threshold and how it was chosen, patient rule).
         details: Anything else a program may want (thresholds by class, cluster counts).
+        cases: The table of cases, which stands in a file of its own and not in ``metrics.json``.
     """
 
     task: str
@@ -197,6 +212,7 @@ class Evaluation:
     notes: Sequence[str] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    cases: CaseTable | None = field(default=None, repr=False, compare=False)
 
     def find(
         self, figure: str, target: str | None = None, average: str | None = None, unit: str | None = None
@@ -208,5 +224,7 @@ class Evaluation:
         raise KeyError((figure, target, average, unit))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, ready for ``json.dumps``."""
-        return asdict(self)
+        """Plain dictionaries and lists, ready for ``json.dumps``; without the table of cases."""
+        plain = asdict(replace(self, cases=None))
+        del plain["cases"]
+        return plain

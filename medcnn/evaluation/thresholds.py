@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -46,6 +46,10 @@ class Choice:
     positives: int = 0
     negatives: int = 0
     note: str = ""
+
+    def with_note(self, note: str) -> Choice:
+        """The same choice with a caution."""
+        return replace(self, note=note)
 
 
 def check_rule(schema: LabelSchema, rule: Rule, value: float | None) -> Rule:

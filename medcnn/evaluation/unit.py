@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,12 @@ from medcnn.evaluation.baselines import Baseline
 from medcnn.evaluation.calibration import Binning
 from medcnn.evaluation.counts import positive_index
 from medcnn.evaluation.inputs import ClassificationTable
+from medcnn.evaluation.intervals import effective_number
 from medcnn.evaluation.judging import Judge, Judged
 from medcnn.evaluation.rankings import ClassRanking
 from medcnn.evaluation.resampling import Resampler
 from medcnn.evaluation.results import Figure
-from medcnn.evaluation.sums import CaseSums, Key
+from medcnn.evaluation.sums import CaseSums, Key, proportions
 from medcnn.types import LabelSchema
 
 Array = NDArray[np.float64]
@@ -103,6 +105,7 @@ class Unit:
         judged: Intervals by key.
         rankings: By class; empty without probabilities.
         base: Baselines by key.
+        whole: These are all cases, not a subgroup or a fold: what holds everywhere is noted here alone.
     """
 
     table: ClassificationTable
@@ -119,6 +122,7 @@ class Unit:
     judged: dict[Key, Judged] = field(default_factory=dict)
     rankings: dict[str, ClassRanking] = field(default_factory=dict)
     base: dict[Key, Baseline] = field(default_factory=dict)
+    whole: bool = True
 
     @property
     def support(self) -> Array:
@@ -135,11 +139,11 @@ class Unit:
         key = (name, target, average)
         value, judged = self.point[key], self.judged.get(key, Judged())
         finite = bool(np.isfinite(value))
-        notes = [judged.note] if finite else [UNDEFINED.get(name, "undefined")]
+        notes = [judged.note, self.judge.outside(value, judged)] if finite else [UNDEFINED.get(name, "undefined")]
         notes += [self._average_note(name)] if average in ("macro", "weighted") else []
         if target in self.rankings and name in ("auroc", "average_precision"):
             notes.append(self.rankings[target].note)
-        notes += _said_once(key, self.schema)
+        notes += _said_once(key, self.schema) if self.whole else []
         n, clusters = self._number(key)
         base = self.base.get(key, Baseline(None, ""))
         return Figure(
@@ -153,6 +157,20 @@ class Unit:
         order = list(LABELS)
         keys = sorted(self.point, key=lambda k: (k[1] is not None, self._place(k[1]), order.index(k[0])))
         return [self.figure(*k) for k in keys]
+
+    def design_effects(self) -> list[dict[str, Any]]:
+        """What the shares rest on where clusters hold several cases: n, effective n and design effect of each."""
+        if self.resampler.single:
+            return []
+        rows = []
+        for (name, target, average), share in proportions(self.columns).items():
+            gathered = self.resampler.gather(np.stack([share.hits, share.totals], axis=1))
+            found = effective_number(*gathered.T)
+            if found.n and found.clusters < found.n:
+                row = {"id": name, "target": target, "average": average, "unit": self.unit, "n": int(found.n)}
+                numbers = {"effective_n": found.effective, "design_effect": found.design_effect}
+                rows.append({**row, **{k: round(v, 3) for k, v in numbers.items()}, "clusters": found.clusters})
+        return rows
 
     def _place(self, target: str | None) -> int:
         if target is None:

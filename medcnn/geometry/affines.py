@@ -192,3 +192,24 @@ def largest_shift(first: ArrayLike, second: ArrayLike, shape: Sequence[int]) -> 
     size = [*shape, 1, 1][:3]
     corners = np.array([[x, y, z] for x in (0, size[0] - 1) for y in (0, size[1] - 1) for z in (0, size[2] - 1)])
     return float(np.linalg.norm(apply_affine(first, corners) - apply_affine(second, corners), axis=1).max())
+
+
+def plane_of(affine: ArrayLike) -> str:
+    """``axial``, ``coronal`` or ``sagittal``: the plane nearest to that of the first two axes."""
+    matrix = np.asarray(affine, dtype=np.float64)[:3, :3]
+    normal = np.abs(np.cross(matrix[:, 0], matrix[:, 1]))
+    return ("sagittal", "coronal", "axial")[int(np.argmax(normal))]
+
+
+def tilt_of(affine: ArrayLike) -> tuple[float, float]:
+    """How far each slice of a sheared stack is moved against the one before, in voxels of the first two axes.
+
+    Returns:
+        ``(0, 0)`` where the third axis is at right angles to the others.
+    """
+    matrix = check_affine(affine)[:3, :3]
+    first, second, third = matrix.T
+    # The part of the third axis inside the plane of the slices, as a combination of the other two.
+    basis = np.stack([first, second], axis=1)
+    shift, *_ = np.linalg.lstsq(basis, third, rcond=None)
+    return float(shift[0]), float(shift[1])

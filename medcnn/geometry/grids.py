@@ -6,6 +6,7 @@ edges of the image where they are (as ``align_corners=False`` does).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.errors import ImageError
-from medcnn.geometry.affines import axis_order, parse_codes
+from medcnn.geometry.affines import axis_order, parse_codes, tilt_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,3 +160,49 @@ def _moved(affine: NDArray[np.float64] | None, step: NDArray[np.float64]) -> NDA
     if affine is None or step.shape != (4, 4):
         return None
     return np.asarray(affine @ np.linalg.inv(step), np.float64)
+
+
+def straighten(array: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Resample a sheared stack of slices (gantry tilt) to a grid with right angles.
+
+    Each slice keeps its plane and is moved inside it, by linear interpolation; the grid grows so that nothing is cut
+    off. New places take the smallest value.
+
+    Args:
+        array: ``(C, X, Y, Z)`` with the slices along the last axis.
+        affine: 4x4, sheared.
+
+    Returns:
+        The resampled array in its type (integers rounded), and the affine of its grid.
+    """
+    steps = tilt_of(affine)
+    count = array.shape[3]
+    low = [min(0, math.floor(s * (count - 1))) for s in steps]
+    high = [max(0, math.ceil(s * (count - 1))) for s in steps]
+    size = [n + h - b for n, b, h in zip(array.shape[1:3], low, high, strict=True)]
+    fill = array.min()
+    result = np.full((array.shape[0], *size, count), fill, array.dtype)
+    for k in range(count):
+        moved = array[..., k].astype(np.float32)
+        for axis, (step, first, want) in enumerate(zip(steps, low, size, strict=True)):
+            moved = _shifted(moved, axis + 1, k * step - first, want, float(fill))
+        result[..., k] = np.rint(moved) if array.dtype.kind in "ui" else moved
+    straight = np.array(affine, dtype=np.float64)
+    straight[:3, 2] -= straight[:3, 0] * steps[0] + straight[:3, 1] * steps[1]
+    straight[:3, 3] += straight[:3, 0] * low[0] + straight[:3, 1] * low[1]
+    return result, straight
+
+
+def _shifted(values: NDArray[np.float32], axis: int, shift: float, size: int, fill: float) -> NDArray[np.float32]:
+    """Values moved along an axis by a number of voxels that need not be whole, in an axis of another size."""
+    have = values.shape[axis]
+    source = np.arange(size) - shift
+    below = np.floor(source).astype(int)
+    weight = (source - below).astype(np.float32)
+    padded = np.pad(values, [(1, 1) if a == axis else (0, 0) for a in range(values.ndim)], constant_values=fill)
+    first = np.take(padded, np.clip(below + 1, 0, have + 1), axis)
+    second = np.take(padded, np.clip(below + 2, 0, have + 1), axis)
+    shape = [1] * values.ndim
+    shape[axis] = size
+    weights = weight.reshape(shape)
+    return np.asarray(first * (1 - weights) + second * weights, np.float32)

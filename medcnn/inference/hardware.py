@@ -99,10 +99,11 @@ def choose_hardware(
     precision: Literal["auto", "32", "bf16", "16"] = "auto",
     threads: int | None = None,
 ) -> Hardware:
-    """Device, precision and threads for the wishes of a recipe."""
+    """Device, precision and threads for the wishes of a recipe; processes of a launcher divide the cores."""
     chosen = choose_device(device)
     kind, reason = choose_precision(chosen, precision)
-    return Hardware(chosen, kind, reason, threads or available_cores(), device_name(chosen))
+    share = max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return Hardware(chosen, kind, reason, threads or share, device_name(chosen))
 
 
 def device_name(device: str) -> str:

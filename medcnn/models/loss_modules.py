@@ -46,8 +46,9 @@ class Loss(nn.Module):
         targets = torch.where(known, states.float(), 0.0)
         loss, mass = self.elements(outputs.float(), targets)
         total = torch.where(known, loss, 0.0).sum()
+        share = mean_over_processes(torch.where(known, mass, 0.0).sum())
         # Nothing known gives 0 / tiny = 0, and a gradient of 0, without asking the device for the number.
-        return total / torch.where(known, mass, 0.0).sum().clamp_min(torch.finfo(torch.float32).tiny)
+        return total / share.clamp_min(torch.finfo(torch.float32).tiny)
 
     @abstractmethod
     def elements(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,6 +68,20 @@ class Loss(nn.Module):
                 where="training.class_weights",
                 todo="give one weight a class, or balanced",
             )
+
+
+def mean_over_processes(mass: Tensor) -> Tensor:
+    """The mean over the processes of a group that trains together; the tensor itself in one process.
+
+    Processes average their gradients. Dividing each one's sum by the mean of what counts in all of them makes that
+    average the gradient of the mean over all known labels, however unevenly these fall to the processes.
+    """
+    group = torch.distributed
+    if not (torch.is_grad_enabled() and group.is_available() and group.is_initialized()):
+        return mass
+    total = mass.detach().clone()
+    group.all_reduce(total)
+    return total / group.get_world_size()
 
 
 class CrossEntropy(Loss):

@@ -50,7 +50,7 @@ def load_weights(network: nn.Module, path: str | Path, *, strict: bool = True) -
         ModelError: If the file is missing, is broken, holds anything but tensors and plain values, or does not fit.
     """
     path = Path(path)
-    found = _tensors(_read(path), path)
+    found = read_weights(path)
     wanted = network.state_dict()
     found = _without_prefix(found, wanted, path)
     misfits = {k for k in found.keys() & wanted.keys() if found[k].shape != wanted[k].shape}
@@ -68,6 +68,11 @@ def load_weights(network: nn.Module, path: str | Path, *, strict: bool = True) -
         )
     network.load_state_dict(fitting, strict=False)
     return LoadedWeights(tuple(k for k in wanted if k in fitting), tuple(left_out))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name; errors as :func:`load_weights` where the file cannot be used at all."""
+    return _tensors(_read(path), path)
 
 
 def _read(path: Path) -> Any:

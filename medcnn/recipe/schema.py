@@ -127,6 +127,11 @@ class DataSection(Section):
     drop_duplicates: bool = Field(
         True, description="Leave out surplus copies of pixel-identical images that carry the same label."
     )
+    near_duplicates: Literal["off", "report", "group"] = Field(
+        "off",
+        description="Look for turned, cropped, rescaled, re-encoded and re-windowed copies, verified by pixels. "
+        "report: the audit names them. group: they also stay in one part of the split.",
+    )
     on_error: Literal["report", "stop"] = Field("report", description="What one unusable case does to the run.")
     max_unusable: Fraction = Field(0.05, description="Above this share of unusable cases the run stops.")
     cache: str | None = Field(

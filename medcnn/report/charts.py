@@ -55,7 +55,7 @@ def draw_curves(panel: CurvePanel, pens: Sequence[Pen] | None = None) -> ChartBl
         axes.axline((0, 0), slope=1, color="#8a949e", linewidth=0.8, linestyle=(0, (3, 2)), zorder=1)
     banded = len([s for s in panel.series if s.low is not None and s.high is not None]) <= _MOST_BANDS
     if not banded:
-        notes.append("The intervals of so many lines would hide each other: they are in metrics.json alone.")
+        notes.append("Bands of so many lines would hide each other: they are in metrics.json alone.")
     for series, style in zip(panel.series, pens, strict=True):
         (_points if panel.points and not _level(series) else _line)(axes, panel, series, style, banded, notes)
     if unit_square and not panel.points:
@@ -73,7 +73,7 @@ def draw_distribution(panel: DistributionPanel) -> ChartBlock:
     """Histograms as shares of each group, or box and points where the panel has no bins."""
     groups = [(name, _finite(values)) for name, values in panel.groups.items()]
     legend = [
-        LegendEntry(f"{name} (n = {len(values):,})", pen(i).color, shape="box")
+        LegendEntry(f"{name} (n = {(panel.counts or {}).get(name, len(values)):,})", pen(i).color, shape="box")
         for i, (name, values) in enumerate(groups)
     ]
     notes: list[str] = []

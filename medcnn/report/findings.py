@@ -19,7 +19,7 @@ from medcnn.report.document import (
     TableBlock,
 )
 from medcnn.report.formatting import figure_name, number, plain, plural
-from medcnn.report.panels import Pictures, card, table, to_blocks
+from medcnn.report.panels import Pictures, cards, table, to_blocks
 from medcnn.report.privacy import Machine, Shown, basename, is_local, reduce_paths
 from medcnn.report.runfiles import RunFiles
 
@@ -50,8 +50,8 @@ def headline(evaluation: Evaluation) -> list[Figure]:
 
 def headline_section(evaluation: Evaluation, shown: Shown) -> Section:
     """The main figures as cards."""
-    cards = [card(f, shown) for f in headline(evaluation)]
-    return Section("headline", "Main figures", [CardsBlock(cards)] if cards else [])
+    found = cards(headline(evaluation), shown)
+    return Section("headline", "Main figures", [CardsBlock(found)] if found else [])
 
 
 def warnings_section(evaluation: Evaluation, shown: Shown, unknown: Sequence[str]) -> Section | None:
@@ -120,7 +120,7 @@ def other_sections(others: Mapping[str, Evaluation], shown: Shown) -> list[Secti
         blocks: list[Block] = []
         if evaluation.warnings:
             blocks.append(LinesBlock([shown.text(w) for w in evaluation.warnings], tone="warning"))
-        blocks.append(CardsBlock([card(f, shown) for f in headline(evaluation)]))
+        blocks.append(CardsBlock(cards(headline(evaluation), shown)))
         # Ids of both datasets may be equal: those of the other one carry its name, and have no pictures here.
         blocks += to_blocks([_named_apart(p, name) for p in evaluation.panels], f"x{i}", shown, None)
         if evaluation.notes:
@@ -260,8 +260,11 @@ def reproduce_section(run: RunFiles) -> Section | None:
     provenance = run.provenance or {}
     blocks: list[Block] = []
     command = command_line(provenance.get("command") or provenance.get("argv"))
-    if command or run.recipe:
-        blocks.append(CodeBlock("Command", command or "medcnn run recipe.yaml", "sh"))
+    if command:
+        blocks.append(CodeBlock("The command of this run", command, "sh"))
+    if run.recipe:
+        caption = "With the recipe below saved as recipe.yaml, wherever the run's own recipe is not at hand."
+        blocks.append(CodeBlock("The same from the resolved recipe", "medcnn run recipe.yaml", "sh", caption))
     pairs = []
     seed = run.recipe.get("seed", provenance.get("seed"))
     if seed is not None:
@@ -275,7 +278,7 @@ def reproduce_section(run: RunFiles) -> Section | None:
     if pairs:
         blocks.append(PairsBlock("Seed and digests", pairs, "Digests are SHA-256."))
     if run.recipe:
-        caption = "With all defaults filled in. Of paths the last part is shown."
+        caption = "With all defaults filled in. Of paths the last part is shown: give them anew where there are any."
         blocks.append(CodeBlock("Recipe", _yaml(reduce_paths(run.recipe)), "yaml", caption))
     return Section("reproduce", "How to reproduce", blocks) if blocks else None
 

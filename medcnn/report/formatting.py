@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from medcnn.evaluation.results import Figure, Interval, Number
@@ -59,17 +60,36 @@ def plural(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
-def counted(figure: Figure) -> str:
-    """What a figure rests on: ``512 images · 41 patients``."""
+def counted(figure: Figure, clusters: str = "cluster") -> str:
+    """What a figure rests on: ``512 images · 41 patients``.
+
+    Args:
+        figure: The figure.
+        clusters: What its clusters are where it has no interval that says so.
+    """
     one, many = _UNITS.get(figure.unit, (figure.unit, f"{figure.unit}s"))
     text = plural(figure.n, one, many)
     if figure.clusters is None:
         return text
-    resampled = figure.interval.resampled if figure.interval else "cluster"
+    resampled = figure.interval.resampled if figure.interval else clusters
     if resampled == figure.unit and figure.clusters == figure.n:
         return text
     one, many = _CLUSTERS.get(resampled, ("cluster", "clusters"))
     return f"{text} · {plural(figure.clusters, one, many)}"
+
+
+def counted_plainly(figure: Figure, clusters: str = "cluster") -> str:
+    """As :func:`counted` without the names of what is counted: ``512 · 41``."""
+    return " · ".join(re.findall(r"[\d,]+", counted(figure, clusters)))
+
+
+def counted_units(figure: Figure, clusters: str = "cluster") -> list[str]:
+    """The names that :func:`counted_plainly` leaves out, in the plural."""
+    many = _UNITS.get(figure.unit, (figure.unit, f"{figure.unit}s"))[1]
+    resampled = figure.interval.resampled if figure.interval else clusters
+    if figure.clusters is None or (resampled == figure.unit and figure.clusters == figure.n):
+        return [many]
+    return [many, _CLUSTERS.get(resampled, ("cluster", "clusters"))[1]]
 
 
 def percent(part: float, whole: float) -> str:

@@ -13,7 +13,7 @@ from medcnn.files import write_text
 from medcnn.report.document import Card
 from medcnn.report.findings import headline
 from medcnn.report.html import render
-from medcnn.report.panels import card
+from medcnn.report.panels import cards
 from medcnn.report.privacy import Shown, mask
 from medcnn.report.pseudonyms import Pseudonyms
 from medcnn.report.runfiles import read_evaluation
@@ -63,5 +63,4 @@ def _entry(name: str, place: Path, beside: Path) -> Entry:
         return Entry(name, "", link, [], 0)
     evaluation = read_evaluation(metrics)
     shown = Shown(Pseudonyms(report.parent))
-    cards = [card(f, shown) for f in headline(evaluation)]
-    return Entry(name, mask(evaluation.title), link, cards, len(evaluation.warnings))
+    return Entry(name, mask(evaluation.title), link, cards(headline(evaluation), shown), len(evaluation.warnings))

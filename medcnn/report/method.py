@@ -51,7 +51,8 @@ def _dataset_pairs(run: RunFiles, facts: Mapping[str, Any]) -> list[tuple[str, s
     adapter = _mapping(section.get("adapter"))
     named = facts.get("title") or facts.get("name") or section.get("dataset") or adapter.get("name")
     pairs = [("Dataset", plain(named))] if named else []
-    names = {"title", "name", "layers"}
+    # The number of cases is said at the end, with what they were divided by.
+    names = {"title", "name", "layers"} | ({"cases"} if run.cases is not None else set())
     # Facts of a dataset are published statements (licence, citation): they are shown as they were written.
     pairs += [(_title(k), _fact(v)) for k, v in facts.items() if k not in names and v not in (None, "", [], {})]
     if run.cases is not None:

@@ -41,6 +41,8 @@ from medcnn.report.formatting import (
     UNDEFINED,
     between,
     counted,
+    counted_plainly,
+    counted_units,
     figure_name,
     level,
     number,
@@ -80,8 +82,13 @@ class Footnotes:
         return [(mark, text) for text, mark in self._marks.items()]
 
 
-def card(figure: Figure, shown: Shown) -> Card:
-    """A headline figure with its n, its interval and the method."""
+def cards(figures: Sequence[Figure], shown: Shown) -> list[Card]:
+    """Headline figures with their n, intervals and methods."""
+    clusters = clusters_of(figures)
+    return [_card(f, shown, clusters) for f in figures]
+
+
+def _card(figure: Figure, shown: Shown, clusters: str) -> Card:
     interval = figure.interval
     baseline = ""
     if figure.baseline is not None:
@@ -95,7 +102,7 @@ def card(figure: Figure, shown: Shown) -> Card:
         value=number(figure.value),
         interval=between(interval.low, interval.high) if interval else "",
         level=(interval.method if _says_range(interval) else level(interval)) if interval else "",
-        count=f"n = {counted(figure)}",
+        count=f"n = {counted(figure, clusters)}",
         method=interval.method if interval and not _says_range(interval) else "",
         note=note,
         baseline=baseline,
@@ -149,17 +156,23 @@ def _shown_curves(panel: CurvePanel, shown: Shown) -> CurvePanel:
 def table(panel: TablePanel, shown: Shown) -> TableBlock:
     """A table with figures as ``value, interval, n``; what is undefined is an en dash with a footnote.
 
-    Where all figures of a row rest on the same n, it stands once, in a column of its own; where all intervals
-    of the table come from one method, it stands once below.
+    Where all figures rest on the same n, it stands once below; where those of each row do, in a column of its
+    own. What the intervals of the table have in common, such as their method, stands once below.
     """
     notes = Footnotes()
     figures = [[v for v in row if isinstance(v, Figure)] for row in panel.rows]
-    counts = [{counted(f) for f in fs} for fs in figures]
-    shared = any(counts) and all(len(c) <= 1 for c in counts) and any(len(fs) > 1 for fs in figures)
+    clusters = clusters_of([f for fs in figures for f in fs])
+    counts = [{counted(f, clusters) for f in fs} for fs in figures]
+    every = {count for found in counts for count in found}
+    whole = len(every) == 1 and sum(len(fs) for fs in figures) > 1
+    by_row = not whole and any(counts) and all(len(c) <= 1 for c in counts) and any(len(fs) > 1 for fs in figures)
     if any(c.strip().lower() == "baseline" for c in panel.columns):
         panel = replace(panel, rows=[[_without_baseline(v) for v in row] for row in panel.rows])
         figures = [[_without_baseline(f) for f in fs] for fs in figures]
-    usual = _Usual([f for fs in figures for f in fs])
+    shared = whole or by_row
+    usual = _Usual([f for fs in figures for f in fs], shared, clusters)
+    if whole:
+        usual.lines.append(f"All figures: n = {every.pop()}.")
     rows = []
     for values, count in zip(panel.rows, counts, strict=True):
         about_age = bool(values) and isinstance(values[0], str) and names_age(values[0])
@@ -169,13 +182,19 @@ def table(panel: TablePanel, shown: Shown) -> TableBlock:
             else _plain_cell(v, panel.columns[j] if j < len(panel.columns) else "", about_age, notes, shown)
             for j, v in enumerate(values)
         ]
-        if shared:
-            cells.insert(1, Cell(next(iter(count), UNDEFINED), numeric=True))
+        if by_row:
+            cells.insert(1, Cell(next(iter(count), ""), numeric=True))
         rows.append(cells)
     columns = list(panel.columns)
-    if shared:
+    if by_row:
         columns.insert(1, "Basis" if "n" in columns else "n")
     return TableBlock(panel.title, columns, rows, _sentences([shown.text(panel.caption), *usual.lines]), notes.notes)
+
+
+def clusters_of(figures: Sequence[Figure]) -> str:
+    """What the clusters of some figures are: those without an interval do not say so themselves."""
+    found = Counter(f.interval.resampled for f in figures if f.interval)
+    return max(found, key=found.__getitem__, default="cluster")
 
 
 def _without_baseline(value: Any) -> Any:
@@ -185,8 +204,10 @@ def _without_baseline(value: Any) -> Any:
 class _Usual:
     """What most figures of a table have in common: said once below it, so that only the others need a mark."""
 
-    def __init__(self, figures: Sequence[Figure]) -> None:
-        methods = Counter(_method(f) for f in figures if f.interval)
+    def __init__(self, figures: Sequence[Figure], shared: bool, clusters: str) -> None:
+        self.clusters = clusters
+        self.caution = _common_caution(figures)
+        methods = Counter(self.named(f) for f in figures if f.interval)
         baselines = Counter(f.baseline_label for f in figures if f.baseline is not None and f.baseline_label)
         self.method = max(methods, key=methods.__getitem__, default="")
         self.baseline = max(baselines, key=baselines.__getitem__, default="")
@@ -196,6 +217,23 @@ class _Usual:
         if self.baseline:
             marked = ", where no mark says otherwise" if len(baselines) > 1 else ""
             self.lines.append(f"Baseline: {self.baseline}{marked}.")
+        if self.caution:
+            self.lines.append(f"All intervals: {self.caution}.")
+        units = {tuple(counted_units(f, clusters)) for f in figures}
+        # Where all count the same things their names stand once below, not in each cell.
+        self.units = len(units) == 1 and not shared
+        if self.units:
+            self.lines.append(f"Counted by n: {' · '.join(units.pop())}.")
+
+    def named(self, figure: Figure) -> str:
+        """The method without the caution that all intervals carry."""
+        return _method(figure).removesuffix(f"; {self.caution}") if self.caution else _method(figure)
+
+
+def _common_caution(figures: Sequence[Figure]) -> str:
+    """What stands behind the semicolon of all methods; empty where they differ."""
+    found = {f.interval.method.partition("; ")[2] for f in figures if f.interval}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _method(figure: Figure) -> str:
@@ -219,11 +257,14 @@ def _figure_cell(figure: Figure, notes: Footnotes, shown: Shown, usual: _Usual, 
     if figure.value is None and not note:
         note = "not defined"
     if figure.interval:
-        subs.append(between(figure.interval.low, figure.interval.high))
-        if _method(figure) != usual.method:
-            marks.append(notes.mark(f"{_method(figure)}."))
+        ends = between(figure.interval.low, figure.interval.high)
+        # Nobody shall read a range over few clusters as an interval.
+        subs.append(f"{level(figure.interval)} {ends}" if figure.interval.level is None else ends)
+        if usual.named(figure) != usual.method:
+            marks.append(notes.mark(f"{usual.named(figure)}."))
     if not shared:
-        subs.append(f"n = {counted(figure)}")
+        number_ = counted_plainly if usual.units else counted
+        subs.append(f"n = {number_(figure, usual.clusters)}")
     if figure.baseline is not None:
         subs.append(f"baseline {number(figure.baseline)}")
         if figure.baseline_label != usual.baseline:
@@ -288,7 +329,9 @@ def gallery(panel: GalleryPanel, shown: Shown, pictures: Pictures | None, size: 
         absent += not source
         items.append(Picture(shown.case(item.case), shown.text(item.text), item.status, source))
     caption = shown.text(panel.caption)
-    if absent and pictures is not None:
+    if items and pictures is None:
+        caption = f"{caption} There are no pictures of these cases here.".strip()
+    elif absent:
         caption = f"{caption} {plural(absent, 'picture is', 'pictures are')} not at hand.".strip()
     return GalleryBlock(panel.title, items, caption)
 

@@ -17,7 +17,7 @@ from medcnn.evaluation.classification import check_options, evaluate_classificat
 from medcnn.evaluation.inputs import ClassificationTable
 from medcnn.evaluation.metrics import validation_scores
 from medcnn.evaluation.results import Evaluation
-from medcnn.evaluation.thresholds import choose_thresholds, values
+from medcnn.evaluation.sources import thresholds_to_store
 from medcnn.tasks.base import EvaluationOptions, Row, Task, TaskModel, TrainingFacts
 from medcnn.tasks.predictions import describe_cases, read_columns, stack, write_columns
 from medcnn.types import Case, ClassLabel, ClassPrediction, Dataset, LabelClass, LabelSchema, Part, Prediction
@@ -245,17 +245,18 @@ class ClassificationTask(Task):
         )
 
     def thresholds(self, folder: Path, cases: Mapping[str, Case], options: Mapping[str, Any]) -> dict[str, float]:
-        """By class, chosen on the validation part as the recipe says; none where the most probable class decides."""
-        table = self._table(folder, "validation", cases)
-        rule = {k: options[k] for k in ("threshold", "threshold_value") if options.get(k) is not None}
-        return values(choose_thresholds(table if len(table) else None, self._schema, **rule))
+        """By class, chosen on the validation part as the recipe says; none where the most probable class decides.
+
+        Where patients have several images, also those of patients, behind ``patient:``.
+        """
+        return thresholds_to_store(self._table(folder, "validation", cases), self._schema, options)
 
     def evaluate(self, folders: Sequence[Path], cases: Mapping[str, Case], options: EvaluationOptions) -> Evaluation:
         """Counts and rank figures with intervals, as the recipe's ``evaluation`` section says."""
         table = stack([self._table(f, options.part, cases, k) for k, f in enumerate(folders)])
         sources: Sequence[ClassificationTable] | Sequence[Mapping[str, float]] = options.thresholds
         if not sources:
-            sources = [t for t in (self._table(f, "validation", cases) for f in folders) if len(t)]
+            sources = [self._table(f, "validation", cases) for f in folders]
         return evaluate_classification(
             table,
             self._schema,

@@ -6,6 +6,8 @@ import csv
 import io
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -88,6 +90,11 @@ class Checkpoints(Checkpoint):
                 where=str(self.folder / LAST),
                 todo="free some space, then go on with --resume",
             ) from error
+        finally:
+            if trainer.is_global_zero:
+                # Of a checkpoint that could not be written whole nothing stays, least of all on a full disk.
+                for name in (LAST, BEST):
+                    (self.folder / f".{name}.part").unlink(missing_ok=True)
         trainer.strategy.barrier("checkpoint")
 
 
@@ -171,6 +178,23 @@ class AveragedWeights(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=warm_average(decay))
+
+
+class OwnTermination(Callback):
+    """Gives SIGTERM back the meaning that it had before the trainer took it.
+
+    The trainer would go on to the end of the step and then tell all processes, one of which may be gone. Every
+    file is whole at any moment, so there is nothing to put in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before = signal.getsignal(signal.SIGTERM)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Undo what the trainer has just done."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._before)
 
 
 class Display(Callback):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,14 +21,22 @@ from torch.optim import Optimizer
 
 from medcnn import registry
 from medcnn.data.augment import Augmenter
-from medcnn.data.cache import Cache
-from medcnn.data.loaders import BatchLoader
+from medcnn.data.loaders import BatchLoader, ImageSource
 from medcnn.errors import RunError
 from medcnn.inference.hardware import Hardware, memory_format
 from medcnn.progress import Progress
 from medcnn.recipe.schema import Recipe, TrainingSection
 from medcnn.tasks.base import Task, TaskModel
-from medcnn.training.callbacks import LAST, AveragedWeights, Checkpoints, Display, EpochLog, load_checkpoint
+from medcnn.training.batch_sync import BatchSync
+from medcnn.training.callbacks import (
+    LAST,
+    AveragedWeights,
+    Checkpoints,
+    Display,
+    EpochLog,
+    OwnTermination,
+    load_checkpoint,
+)
 from medcnn.training.module import Optimization, TrainingModule
 
 
@@ -36,14 +45,16 @@ class FoldData:
     """The cached cases of one fold.
 
     Attributes:
-        cache: All cases.
-        training: ``(N,)`` rows of the cache for training.
-        validation: ``(M,)`` rows for validation; may be empty.
-        targets: Encoded targets of all cases, a row a row of the cache.
-        weights: ``(N,)`` chances of the training rows to be drawn; ``None``: each once an epoch.
+        images: The images of all cases, by place.
+        case_ids: Ids of all cases, by place.
+        training: ``(N,)`` places of the cases for training.
+        validation: ``(M,)`` places for validation; may be empty.
+        targets: Encoded targets of all cases, by place.
+        weights: ``(N,)`` chances of the training cases to be drawn; ``None``: each once an epoch.
     """
 
-    cache: Cache
+    images: ImageSource
+    case_ids: Sequence[str]
     training: NDArray[np.int64]
     validation: NDArray[np.int64]
     targets: Mapping[str, NDArray[Any]]
@@ -95,7 +106,7 @@ def optimization(section: TrainingSection) -> Optimization:
 def make_loaders(data: FoldData, recipe: Recipe, processes: int, rank: int) -> tuple[BatchLoader, BatchLoader | None]:
     """The training and validation loaders of one process."""
     training = BatchLoader(
-        data.cache,
+        data.images,
         data.training,
         data.targets,
         recipe.training.batch_size,
@@ -109,7 +120,7 @@ def make_loaders(data: FoldData, recipe: Recipe, processes: int, rank: int) -> t
     if len(data.validation) == 0:
         return training, None
     validation = BatchLoader(
-        data.cache,
+        data.images,
         data.validation,
         data.targets,
         evaluation_batch(recipe),
@@ -154,28 +165,29 @@ class _Module(TrainingModule):
 
 
 def make_trainer(recipe: Recipe, hardware: Hardware, *, folder: Path, callbacks: Sequence[Callback]) -> Trainer:
-    """The trainer for a recipe: devices, precision, strategy; silent, since the display is ours."""
+    """The trainer for a recipe: precision and strategy; silent, since the display is ours.
+
+    Under a launcher (torchrun) it is one of the launcher's processes, else the only one.
+    """
     section = recipe.training
-    processes = section.devices if isinstance(section.devices, int) else "auto"
-    several = section.devices != 1 or section.nodes > 1
     under_launcher = TorchElasticEnvironment.detect()
-    strategy = ("ddp" if under_launcher else "ddp_spawn") if several or under_launcher else "auto"
-    if section.nodes > 1 and not under_launcher:
-        raise RunError(
-            f"training.nodes={section.nodes} needs a launcher",
-            where="training.nodes",
-            todo="start the same command on every node with torchrun",
-        )
+    # How many processes there are is the launcher's word, whatever the recipe says.
+    devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if under_launcher else 1
+    nodes = int(os.environ.get("WORLD_SIZE", "1")) // devices if under_launcher else 1
+    on_cpu = hardware.device == "cpu"
+    plugins: list[Any] = [] if under_launcher else [LightningEnvironment()]
+    if section.sync_batchnorm and on_cpu:
+        plugins.append(BatchSync())
     return Trainer(
         accelerator=hardware.device,
-        devices=processes,
-        num_nodes=section.nodes,
-        strategy=strategy,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if under_launcher else "auto",
         precision=hardware.trainer_precision,
         max_epochs=section.epochs,
         accumulate_grad_batches=section.accumulate,
         gradient_clip_val=section.clip_norm,
-        sync_batchnorm=section.sync_batchnorm,
+        sync_batchnorm=section.sync_batchnorm and not on_cpu,
         deterministic="warn" if hardware.device == "cuda" else False,
         benchmark=False,
         logger=make_loggers(section, folder),
@@ -186,12 +198,19 @@ def make_trainer(recipe: Recipe, hardware: Hardware, *, folder: Path, callbacks:
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         default_root_dir=folder,
-        plugins=[LightningEnvironment()] if not under_launcher else None,
+        plugins=plugins or None,
     )
 
 
 def make_loggers(section: TrainingSection, folder: Path) -> Any:
-    """TensorBoard and MLflow where the recipe asks for them; the CSV log is a callback of its own."""
+    """TensorBoard and MLflow where the recipe asks for them; the CSV log is a callback of its own.
+
+    MLflow's records go to its server (``MLFLOW_TRACKING_URI``), else into a database in the folder.
+
+    Raises:
+        RunError: If the package of a logger is not installed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     made: list[Any] = []
     for name in section.loggers:
         try:
@@ -202,7 +221,8 @@ def make_loggers(section: TrainingSection, folder: Path) -> Any:
             else:
                 from lightning.pytorch.loggers import MLFlowLogger
 
-                made.append(MLFlowLogger(experiment_name="medcnn", save_dir=str(folder / "mlruns")))
+                place = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
+                made.append(MLFlowLogger(experiment_name="medcnn", tracking_uri=place))
         except ModuleNotFoundError as error:
             raise RunError(
                 f"the logger {name!r} needs a package that is not installed: {error.name or error}",
@@ -214,7 +234,7 @@ def make_loggers(section: TrainingSection, folder: Path) -> Any:
 
 def fold_callbacks(fold: Fold, section: TrainingSection, progress: Progress) -> list[Callback]:
     """What a fold needs beside the trainer; the checkpoint comes last, when all states are settled."""
-    made: list[Callback] = [Display(progress, fold.name)]
+    made: list[Callback] = [OwnTermination(), Display(progress, fold.name)]
     if section.ema is not None:
         made.append(AveragedWeights(section.ema))
     if section.early_stopping is not None and len(fold.data.validation):
@@ -267,7 +287,7 @@ def fit(fold: Fold, recipe: Recipe, hardware: Hardware, progress: Progress, *, r
         Augmenter(recipe.input.augment, recipe.input.symmetric_axes, seed=recipe.seed),
         optimization(recipe.training),
         seed=recipe.seed,
-        case_ids=[case.id for case in fold.data.cache.cases],
+        case_ids=fold.data.case_ids,
     )
     module.data, module.recipe = fold.data, recipe
     trainer = make_trainer(

@@ -135,7 +135,7 @@ class TrainingModule(LightningModule):
 
     def _stop_non_finite(self, losses: dict[str, Tensor], batch: Batch) -> None:
         ids = [self.case_ids[i] for i in batch.index.tolist() if i >= 0]
-        parts = ", ".join(f"{name} {float(value):g}" for name, value in losses.items())
+        parts = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
         raise RunError(
             f"the loss is not finite ({parts}) in epoch {self.current_epoch + 1}, cases: {', '.join(ids)}",
             where="training",
@@ -159,7 +159,10 @@ class TrainingModule(LightningModule):
             self.log(f"validation_{name}", value, sync_dist=False, rank_zero_only=False)
 
     def on_train_epoch_end(self) -> None:
-        """Move a schedule that moves by epochs."""
+        """Take the mean of the loss over the processes, and move a schedule that moves by epochs."""
+        if several_processes():
+            torch.distributed.all_reduce(self._loss_sum)
+            self._loss_sum /= torch.distributed.get_world_size()
         if self._epoch_scheduler is None:
             return
         if self._epoch_monitor:
@@ -171,14 +174,19 @@ class TrainingModule(LightningModule):
 
     @property
     def mean_loss(self) -> float:
-        """Mean training loss of the epoch so far."""
+        """Mean training loss of the epoch so far; until its end that of this process."""
         return float(self._loss_sum) / max(self._loss_count, 1)
+
+
+def several_processes() -> bool:
+    """Whether this is one of several processes of a group."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def gather_rows(rows: list[Row]) -> list[Row]:
     """The rows of all processes, ordered by case and each case once; in one process: ordered."""
     everything: list[Row] = rows
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if several_processes():
         parts: list[Any] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(parts, rows)
         everything = [row for part in parts for row in part]

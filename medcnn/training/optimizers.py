@@ -45,6 +45,16 @@ def parameter_groups(params: nn.Module | Iterable[nn.Parameter], weight_decay: f
     return [group for group in groups if group["params"]]
 
 
+def _build(
+    name: str, params: nn.Module | Iterable[nn.Parameter], learning_rate: float, weight_decay: float, **options: Any
+) -> Optimizer:
+    """torch's optimizer of this name, over the two groups."""
+    from torch import optim
+
+    made: Optimizer = getattr(optim, name)(parameter_groups(params, weight_decay), lr=learning_rate, **options)
+    return made
+
+
 def sgd(
     params: nn.Module | Iterable[nn.Parameter],
     learning_rate: float,
@@ -65,13 +75,11 @@ def sgd(
     Raises:
         ModelError: If Nesterov's variant is asked for without momentum.
     """
-    from torch.optim import SGD
-
     if nesterov and momentum == 0:
         raise ModelError(
             "nesterov needs momentum", where="training.optimizer.momentum", todo="set momentum, 0.9 for example"
         )
-    return SGD(parameter_groups(params, weight_decay), lr=learning_rate, momentum=momentum, nesterov=nesterov)
+    return _build("SGD", params, learning_rate, weight_decay, momentum=momentum, nesterov=nesterov)
 
 
 def adam(
@@ -93,10 +101,7 @@ def adam(
         weight_decay: Added to the gradient; ``adamw`` has the better form of it.
         amsgrad: Keep the largest memory of the square.
     """
-    from torch.optim import Adam
-
-    groups = parameter_groups(params, weight_decay)
-    return Adam(groups, lr=learning_rate, betas=betas, eps=eps, amsgrad=amsgrad)
+    return _build("Adam", params, learning_rate, weight_decay, betas=betas, eps=eps, amsgrad=amsgrad)
 
 
 def adamw(
@@ -118,10 +123,7 @@ def adamw(
         weight_decay: Share of each weight taken off in a step, times the learning rate.
         amsgrad: Keep the largest memory of the square.
     """
-    from torch.optim import AdamW
-
-    groups = parameter_groups(params, weight_decay)
-    return AdamW(groups, lr=learning_rate, betas=betas, eps=eps, amsgrad=amsgrad)
+    return _build("AdamW", params, learning_rate, weight_decay, betas=betas, eps=eps, amsgrad=amsgrad)
 
 
 def rmsprop(
@@ -145,7 +147,6 @@ def rmsprop(
         centered: Divide by the spread around the mean gradient.
         weight_decay: Pulls weights towards 0.
     """
-    from torch.optim import RMSprop
-
-    groups = parameter_groups(params, weight_decay)
-    return RMSprop(groups, lr=learning_rate, alpha=alpha, momentum=momentum, eps=eps, centered=centered)
+    return _build(
+        "RMSprop", params, learning_rate, weight_decay, alpha=alpha, momentum=momentum, eps=eps, centered=centered
+    )

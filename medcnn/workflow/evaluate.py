@@ -8,22 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.data.cache import build_cache
-from medcnn.data.cases_csv import write_cases
+from medcnn.data.cases_csv import write_cases, write_exclusions
 from medcnn.data.dataset import load_dataset
 from medcnn.data.split import overlap
 from medcnn.errors import DataError, RunError
+from medcnn.evaluation.files import write_evaluation
 from medcnn.evaluation.results import Evaluation
-from medcnn.files import write_json
 from medcnn.inference.hardware import Hardware, available_cores
-from medcnn.inference.model_file import load_model
+from medcnn.inference.model_file import Model, load_model, read_description
 from medcnn.inference.predictor import predict_cases
 from medcnn.progress import Progress
 from medcnn.recipe.schema import DataSection, Recipe
 from medcnn.tasks.base import EvaluationOptions
 from medcnn.types import Case, ClassLabel, Dataset, LabelSchema
-from medcnn.workflow.folder import Run
-from medcnn.workflow.folds import finish_fold, predict_parts
-from medcnn.workflow.prepare import Prepared, cache_folder, divide_labelled, reopen
+from medcnn.workflow.folder import Run, check_belongs
+from medcnn.workflow.folds import finish_fold
+from medcnn.workflow.prepare import Prepared, cache_folder, check_unusable, divide_labelled, reopen
+
+_TRAIN = "medcnn run RECIPE --resume (or medcnn train) comes first"
 
 
 def evaluate_run(run: Run, progress: Progress, hardware: Hardware) -> Evaluation:
@@ -39,11 +41,12 @@ def evaluate_run(run: Run, progress: Progress, hardware: Hardware) -> Evaluation
             continue
         checkpoint = next((p for p in (folder / "best.ckpt", folder / "last.ckpt") if p.is_file()), None)
         if checkpoint is None:
-            raise RunError("nothing is trained here", where=str(folder), todo="medcnn train RUN comes first")
+            raise RunError("nothing is trained here", where=str(folder), todo=_TRAIN)
+        check_belongs(run, checkpoint, read_description(checkpoint)["medcnn"])
         prepared = prepared or reopen(run, progress)
         finish_fold(prepared, recipe, hardware, number, folder, checkpoint, progress)
     progress.start("evaluating", None)
-    task = load_model(run.models[0], allow_code=run.allow_code).task
+    task = load_run_models(run)[0].task
     options = EvaluationOptions(
         title=recipe.report.title or recipe.title or recipe.task.name,
         part="test",
@@ -54,7 +57,7 @@ def evaluate_run(run: Run, progress: Progress, hardware: Hardware) -> Evaluation
         folds=len(split.folds),
     )
     evaluation = task.evaluate([f / "predictions" for f in run.folds], run.cases, options)
-    write_json(run.folder / "evaluation" / "metrics.json", evaluation.to_json())
+    write_evaluation(run.folder / "evaluation", evaluation)
     progress.finish()
     return evaluation
 
@@ -79,27 +82,35 @@ def evaluate_external(
     Raises:
         DataError: If the labels do not fit, or cases of the training part are among the others.
     """
-    models = [load_model(path, allow_code=run.allow_code) for path in run.models]
-    if not models:
-        raise RunError("nothing is trained here", where=str(run.folder), todo="medcnn train RUN comes first")
-    task = models[0].task
-    other = load_dataset(data)
-    other = map_labels(other, task.schema, labels or {})
+    models = load_run_models(run)
+    task, recipe = models[0].task, run.recipe
+    other = map_labels(load_dataset(data, progress), task.schema, labels or {})
     labelled, without = divide_labelled(other.cases, task)
-    recipe = run.recipe
     progress.start("preprocessing", len(labelled), "images")
     cache = build_cache(
         labelled, models[0].preprocess, cache_folder(recipe), workers=available_cores(), progress=progress
     )
-    check_overlap(run, cache.cases, {f.case: f.digest for f in cache.facts}, progress)
+    check_unusable([*other.exclusions, *cache.exclusions], len(cache.cases), recipe)
+    notes = check_overlap(run, cache.cases, {f.case: f.digest for f in cache.facts}, progress)
     progress.start("predicting", len(cache.cases), "images")
     found, unreadable = predict_cases(models, cache.cases, hardware, progress=progress)
     cases = [c for c in cache.cases if c.id in found]
-    folder = run.folder / "evaluation" / f"external-{other.name}"
+    folder = run.external(other.name)
     task.write(folder / "predictions", [c.id for c in cases], [found[c.id] for c in cases], other.name)
     used = replace(other, cases=tuple(cases), exclusions=(*other.exclusions, *without, *cache.exclusions, *unreadable))
     write_cases(folder / "cases.csv", used)
-    options = EvaluationOptions(
+    write_exclusions(folder / "exclusions.csv", used.exclusions)
+    evaluation = task.evaluate([folder / "predictions"], {c.id: c for c in cases}, external_options(run, used, models))
+    evaluation = replace(evaluation, warnings=[*evaluation.warnings, *notes])
+    write_evaluation(folder, evaluation, cases="evaluated.csv")
+    progress.finish()
+    return evaluation
+
+
+def external_options(run: Run, other: Dataset, models: Sequence[Model]) -> EvaluationOptions:
+    """What the evaluator needs to judge another dataset: the run's own rules and its thresholds."""
+    recipe = run.recipe
+    return EvaluationOptions(
         title=f"{recipe.title or recipe.task.name}, external: {other.facts.get('title') or other.name}",
         part=other.name,
         patients_known=other.patients_known,
@@ -108,10 +119,21 @@ def evaluate_external(
         seed=recipe.seed,
         thresholds=[models[0].thresholds] if len(models) == 1 else [mean_thresholds([m.thresholds for m in models])],
     )
-    evaluation = task.evaluate([folder / "predictions"], {c.id: c for c in cases}, options)
-    write_json(folder / "metrics.json", evaluation.to_json())
-    progress.finish()
-    return evaluation
+
+
+def load_run_models(run: Run) -> list[Model]:
+    """The model of each trained fold.
+
+    Raises:
+        RunError: If nothing is trained, or a file was made by another run.
+        ModelError: If a file cannot be loaded.
+    """
+    if not run.models:
+        raise RunError("nothing is trained here", where=str(run.folder), todo=_TRAIN)
+    models = [load_model(path, allow_code=run.allow_code) for path in run.models]
+    for path, model in zip(run.models, models, strict=True):
+        check_belongs(run, path, model.description)
+    return models
 
 
 def mean_thresholds(all_thresholds: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -151,8 +173,12 @@ def map_labels(other: Dataset, schema: LabelSchema | None, labels: Mapping[str, 
     return replace(other, cases=cases, labels={**other.labels, "class": schema})
 
 
-def check_overlap(run: Run, cases: Sequence[Case], pixels: Mapping[str, str], progress: Progress) -> None:
-    """Refuse an external set that holds patients or images which the networks were trained on."""
+def check_overlap(run: Run, cases: Sequence[Case], pixels: Mapping[str, str], progress: Progress) -> list[str]:
+    """Refuse an external set that holds images or studies which the networks were trained on.
+
+    Returns:
+        A sentence on the patient ids that both have: the same patients, or the same ids by chance.
+    """
     prepared = reopen(run, progress)
     trained = {i for fold in run.fold_numbers for i in run.split.part(fold, "training")}
     own_pixels = {f.case: f.digest for f in prepared.cache.facts if f.case in trained}
@@ -160,11 +186,14 @@ def check_overlap(run: Run, cases: Sequence[Case], pixels: Mapping[str, str], pr
     if found.certain:
         raise DataError(
             f"{len(found.certain)} cases of the other dataset were trained on (same study or pixels), "
-            f"the first is {sorted(found.certain)[0]}",
+            f"the first is {found.certain[0]}",
+            where=run.folder.name,
             todo="leave them out: what a network was trained on says nothing about new cases",
         )
-    for note in found.notes():
+    notes = list(found.notes())
+    for note in notes:
         progress.say(note)
+    return notes
 
 
 def recipe_data(recipe: Recipe, name: str | None, options: Mapping[str, Any], root: Path | None) -> DataSection:
@@ -177,6 +206,3 @@ def recipe_data(recipe: Recipe, name: str | None, options: Mapping[str, Any], ro
         on_error=recipe.data.on_error,
         max_unusable=recipe.data.max_unusable,
     )
-
-
-__all__ = ["evaluate_external", "evaluate_run", "predict_parts", "recipe_data"]

@@ -25,7 +25,7 @@ from medcnn.recipe.schema import Recipe
 from medcnn.tasks.base import TaskModel
 from medcnn.training.fit import Fold, FoldData, evaluation_batch, fit
 from medcnn.types import Part
-from medcnn.workflow import processes
+from medcnn.workflow import launch, processes
 from medcnn.workflow.folder import MODEL
 from medcnn.workflow.prepare import Prepared
 from medcnn.workflow.provenance import Clock, versions
@@ -41,7 +41,16 @@ def train_folds(
     allow_code: Path | None = None,
     callbacks: Sequence[Any] = (),
 ) -> None:
-    """Train every fold that is not yet done; each leaves its checkpoints, predictions and model file."""
+    """Train every fold that is not yet done; each leaves its checkpoints, predictions and model file.
+
+    Raises:
+        RunError: If the recipe asks for several processes and they cannot be started from here.
+    """
+    number_of_processes = launch.wanted(recipe.training, hardware.device)
+    if not processes.launched() and (number_of_processes > 1 or recipe.training.nodes > 1):
+        launch.require_launchable(recipe.training, callbacks)
+        launch.train_in_processes(prepared.run, number_of_processes, progress, resume=resume)
+        return
     folders, numbers = prepared.run.folds, prepared.run.fold_numbers
     targets = prepared.targets()
     for number, folder in zip(numbers, folders, strict=True):
@@ -85,9 +94,10 @@ def make_fold(
         task=prepared.task,
         model=model,
         data=FoldData(
-            prepared.cache,
-            prepared.part_rows(number, "training"),
-            prepared.part_rows(number, "validation"),
+            prepared.images,
+            [case.id for case in prepared.dataset.cases],
+            prepared.places(number, "training"),
+            prepared.places(number, "validation"),
             targets,
             balanced_chances(strata) if recipe.training.balanced_sampling else None,
         ),
@@ -188,11 +198,11 @@ def predict_parts(
     targets = prepared.targets()
     parts: tuple[Part, ...] = ("validation", "test")
     for part in parts:
-        rows = prepared.part_rows(number, part)
-        progress.start(f"predicting the {part} part", len(rows), "images")
+        places = prepared.places(number, part)
+        progress.start(f"predicting the {part} part", len(places), "images")
         loader = BatchLoader(
-            prepared.cache,
-            rows,
+            prepared.images,
+            places,
             targets,
             evaluation_batch(recipe),
             seed=recipe.seed,
@@ -200,10 +210,12 @@ def predict_parts(
             rank=processes.rank(),
             world_size=processes.count(),
         )
-        found = processes.gather(predict_batches(loaded.model, loader, hardware, progress))
+        own = predict_batches(loaded.model, loader, hardware, progress)
+        found = processes.gather(own)
+        progress.advance(len(found) - len(own))
         if processes.is_main():
-            cases = [prepared.cache.cases[int(row)].id for row in rows]
-            prepared.task.write(folder / "predictions", cases, [found[int(row)] for row in rows], part)
+            cases = [prepared.dataset.cases[place].id for place in places]
+            prepared.task.write(folder / "predictions", cases, [found[int(place)] for place in places], part)
     progress.finish()
 
 

@@ -19,7 +19,7 @@ def pictures_of(run: Run) -> Callable[[str], NDArray[np.uint8] | None]:
         cases = run.cases
     except MedcnnError:
         return lambda _: None
-    intensity = run.recipe.input.intensity
+    window = run.window
 
     def picture(case: str) -> NDArray[np.uint8] | None:
         if case not in cases:
@@ -28,7 +28,7 @@ def pictures_of(run: Run) -> Callable[[str], NDArray[np.uint8] | None]:
             image = read_case(cases[case])
         except ImageError:
             return None
-        return to_picture(image, intensity.low, intensity.high)
+        return to_picture(image, *window)
 
     return picture
 

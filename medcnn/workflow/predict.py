@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medcnn.errors import ModelError
-from medcnn.files import open_atomic
+from medcnn.errors import ModelError, RunError
+from medcnn.files import explain, open_atomic
 from medcnn.inference.hardware import choose_hardware
 from medcnn.inference.inputs import find_inputs
 from medcnn.inference.model_file import Model, load_model
 from medcnn.inference.predictor import predict_cases
 from medcnn.progress import Progress
-from medcnn.workflow.evaluate import mean_thresholds
+from medcnn.workflow.evaluate import load_run_models, mean_thresholds
 from medcnn.workflow.folder import Run, open_run
 
 if TYPE_CHECKING:
@@ -24,17 +25,27 @@ def load_models(source: Run | str | Path, allow_code: Path | None) -> list[Model
     """The models of a run folder, or the one in a file.
 
     Raises:
+        RunError: If the run has none, or one of another run.
         ModelError: If there is none, or it cannot be loaded.
     """
     if isinstance(source, Run) or Path(source).is_dir():
-        paths: Sequence[Path] = open_run(source).models
-        if not paths:
-            raise ModelError(
-                "the run has no trained model", where=str(source), todo="train it, or resume it with --resume"
-            )
-    else:
-        paths = [Path(source)]
-    return [load_model(path, allow_code=allow_code) for path in paths]
+        return load_run_models(open_run(source, allow_code=allow_code))
+    if not Path(source).exists():
+        todo = "give the model.pt of a run, or the folder of a run"
+        raise ModelError("there is no such model file or run folder", where=str(source), todo=todo)
+    return [load_model(Path(source), allow_code=allow_code)]
+
+
+def check_writable(out: Path) -> None:
+    """Refuse a table that cannot be written, before the work is done; what is there stays as it is."""
+    if out.is_dir():
+        raise RunError("the table to write is a folder", where=str(out), todo="give a file as --out FILE.csv")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise explain(error, out) from error
 
 
 def predict_paths(
@@ -47,6 +58,8 @@ def predict_paths(
     """Predictions of files, folders and tables; what cannot be read has its reason in the column ``error``."""
     import pandas as pd
 
+    if out is not None:
+        check_writable(out)
     models = load_models(source, allow_code)
     volumes = models[0].description["network"]["spatial_dims"] == 3
     cases, skipped = find_inputs(paths, volumes=volumes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +14,14 @@ from numpy.typing import NDArray
 from medcnn import registry
 from medcnn.data.audit import Audit, audit, surplus, write_audit
 from medcnn.data.cache import Cache, build_cache, estimate
-from medcnn.data.cases_csv import write_cases
+from medcnn.data.cases_csv import write_cases, write_exclusions
 from medcnn.data.dataset import load_dataset
+from medcnn.data.loaders import OrderedImages
+from medcnn.data.near_duplicates import NearDuplicates
 from medcnn.data.preprocess import Preprocessor
 from medcnn.data.split import Split, make_split, write_split
 from medcnn.errors import DataError
-from medcnn.files import digest, open_atomic, write_json, write_text
+from medcnn.files import digest, write_json, write_text
 from medcnn.inference.hardware import Hardware, available_cores
 from medcnn.progress import Progress
 from medcnn.recipe.load import resolved
@@ -53,14 +54,19 @@ class Prepared:
     split: Split
     findings: Audit
 
-    def part_rows(self, fold: int, part: Part) -> NDArray[np.int64]:
-        """Rows of the cache of one part, in the order of the cases."""
+    @property
+    def images(self) -> OrderedImages:
+        """The preprocessed images by the place of their case in ``cases.csv``."""
+        return OrderedImages(self.cache, np.array([self.rows[c.id] for c in self.dataset.cases], np.int64))
+
+    def places(self, fold: int, part: Part) -> NDArray[np.int64]:
+        """Places in ``cases.csv`` of the cases of one part, rising."""
         wanted = set(self.split.part(fold, part))
-        return np.array([self.rows[c.id] for c in self.dataset.cases if c.id in wanted], np.int64)
+        return np.array([place for place, c in enumerate(self.dataset.cases) if c.id in wanted], np.int64)
 
     def targets(self) -> dict[str, NDArray[Any]]:
-        """Encoded targets, a row a row of the cache."""
-        encoded = [self.task.encode(case) for case in self.cache.cases]
+        """Encoded targets, a row a case of ``cases.csv``."""
+        encoded = [self.task.encode(case) for case in self.dataset.cases]
         return {key: np.stack([e[key] for e in encoded]) for key in encoded[0]}
 
 
@@ -80,7 +86,7 @@ def prepare(
         DataError: If the dataset is unusable, or more of it than the recipe allows.
     """
     progress.start("reading the dataset", None)
-    found = load_dataset(recipe.data)
+    found = load_dataset(recipe.data, progress)
     task_class: type[Task] = registry.load("tasks", recipe.task.name)
     task = task_class.create(found, **recipe.task.options)
     task.check_evaluation(recipe.evaluation)
@@ -93,13 +99,15 @@ def prepare(
     )
     progress.start("preprocessing", len(labelled), "images")
     cache = build_cache(labelled, preprocessor, cache_folder(recipe), workers=available_cores(), progress=progress)
-    check_unusable([*found.exclusions, *cache.exclusions], len(labelled), recipe)
+    check_unusable([*found.exclusions, *cache.exclusions], len(cache.cases), recipe)
     copies = copies_to_drop(cache, recipe)
     used = tuple(case for case in cache.cases if case.id not in {c.case for c in copies})
     dataset = replace(found, cases=used, exclusions=(*found.exclusions, *unlabelled, *cache.exclusions, *copies))
+    near = near_duplicates(cache.cases, recipe, progress)
     progress.start("splitting", None)
-    split = split_cases(dataset, task, cache, recipe, [c for c in cache.cases if c.id in {e.case for e in copies}])
-    findings = audit(replace(found, cases=cache.cases), cache.facts, dataset.exclusions, split)
+    dropped = [c for c in cache.cases if c.id in {e.case for e in copies}]
+    split = split_cases(dataset, task, cache, recipe, dropped, near)
+    findings = audit(replace(found, cases=cache.cases), cache.facts, dataset.exclusions, split, near=near)
     run = Run(folder)
     write_prepared(run, recipe, dataset, cache, split, findings, hardware, command)
     for line in (
@@ -164,15 +172,15 @@ def check_unusable(exclusions: Sequence[Exclusion], usable: int, recipe: Recipe)
     first = f"the first is {bad[0].path or bad[0].case}: {bad[0].reason}"
     if recipe.data.on_error == "stop":
         raise DataError(
-            f"{len(bad)} cases cannot be used; {first}",
-            where="data.on_error: stop",
+            f"{len(bad):,} {'case' if len(bad) == 1 else 'cases'} cannot be used; {first}",
+            where="data.on_error=stop",
             todo="mend or remove them, or set data.on_error=report to go on without them",
         )
     share = len(bad) / max(len(bad) + usable, 1)
     if share > recipe.data.max_unusable:
         raise DataError(
-            f"{len(bad)} of {len(bad) + usable} cases ({share:.1%}) cannot be used; {first}",
-            where=f"data.max_unusable: {recipe.data.max_unusable}",
+            f"{len(bad):,} of {len(bad) + usable:,} cases ({share:.1%}) cannot be used; {first}",
+            where=f"data.max_unusable={recipe.data.max_unusable:g}",
             todo="mend them, or raise data.max_unusable if you know why they are unusable",
         )
 
@@ -190,12 +198,36 @@ def copies_to_drop(cache: Cache, recipe: Recipe) -> list[Exclusion]:
     return [Exclusion(c.id, reasons[c.id], c.images[0].paths[0]) for c in cache.cases if c.id in drop]
 
 
-def split_cases(dataset: Dataset, task: Task, cache: Cache, recipe: Recipe, dropped: Sequence[Case]) -> Split:
+def near_duplicates(cases: Sequence[Case], recipe: Recipe, progress: Progress) -> NearDuplicates | None:
+    """The verified near-duplicates, from a look at the original pixels; ``None`` where the recipe does not ask."""
+    if recipe.data.near_duplicates == "off":
+        return None
+    from medcnn.data.near_duplicates import find_near_duplicates
+    from medcnn.data.thumbnails import read_thumbnails
+
+    cores = available_cores()
+    progress.start("reading for near-duplicates", len(cases), "images")
+    seen = read_thumbnails(cases, workers=cores, progress=progress)
+    ids, digests = [f.case for f in seen.facts], [f.digest for f in seen.facts]
+    return find_near_duplicates(ids, digests, seen.pixels, threads=cores, progress=progress)
+
+
+def split_cases(
+    dataset: Dataset,
+    task: Task,
+    cache: Cache,
+    recipe: Recipe,
+    dropped: Sequence[Case],
+    near: NearDuplicates | None = None,
+) -> Split:
     """The split of the recipe, checked by the task; dropped copies still join the groups they stood in."""
     section = recipe.data.split
     pixels = {fact.case: fact.digest for fact in cache.facts}
     seed = recipe.seed if section.seed is None else section.seed
-    split = make_split(dataset.cases, section, stratum=task.stratum, identical=pixels, seed=seed, joined_by=dropped)
+    joined = near.groups if near is not None and recipe.data.near_duplicates == "group" else None
+    split = make_split(
+        dataset.cases, section, stratum=task.stratum, identical=pixels, seed=seed, joined_by=dropped, near=joined
+    )
     cautions(dataset, task, split)
     return split
 
@@ -242,10 +274,7 @@ def write_prepared(
     """Write what the later steps read; the recipe last, so that a folder with a recipe is whole."""
     folder = run.folder
     write_cases(folder / "cases.csv", dataset)
-    with open_atomic(folder / "exclusions.csv") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["case", "path", "reason"])
-        writer.writerows([e.case, e.path, e.reason] for e in dataset.exclusions)
+    write_exclusions(folder / "exclusions.csv", dataset.exclusions)
     write_audit(folder, findings)
     write_split(folder, split)
     text = resolved(recipe)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from medcnn.errors import MedcnnError
 from medcnn.evaluation.classification import evaluate_classification
+from medcnn.evaluation.files import write_evaluation
 from medcnn.evaluation.foreign import read_classification, read_regression
 from medcnn.evaluation.regression import evaluate_regression
 from medcnn.evaluation.results import Evaluation
-from medcnn.files import write_json
 from medcnn.registry import suggest
 from medcnn.report import write_report
 from medcnn.workflow.folder import new_folder
@@ -21,7 +22,7 @@ GALLERY = 12
 
 def _classification(predictions: Path, references: Path | None, options: Mapping[str, Any], title: str) -> Evaluation:
     found = read_classification(predictions, references)
-    return evaluate_classification(
+    made = evaluate_classification(
         found.table,
         found.schema,
         (),
@@ -32,6 +33,7 @@ def _classification(predictions: Path, references: Path | None, options: Mapping
         seed=0,
         **options,
     )
+    return replace(made, notes=[*found.notes, *made.notes])
 
 
 def _regression(predictions: Path, references: Path | None, options: Mapping[str, Any], title: str) -> Evaluation:
@@ -59,6 +61,6 @@ def evaluate_files(
         raise MedcnnError(f"no table of {task!r} can be evaluated", todo=suggest(task, JUDGES))
     evaluation = JUDGES[task](predictions, references, options, title or predictions.stem)
     folder = new_folder(out, predictions.stem)
-    write_json(folder / "evaluation" / "metrics.json", evaluation.to_json())
+    write_evaluation(folder / "evaluation", evaluation)
     write_report(folder, title=title or predictions.stem)
     return evaluation

@@ -6,11 +6,13 @@ import logging
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import medcnn
 from medcnn.cli.main import main
@@ -110,3 +112,81 @@ def run_folder(tmp_path: Path, evaluation: Evaluation) -> Path:
     )
     (folder / "report.html").write_text("<html>", encoding="utf-8")
     return folder
+
+
+RECIPE = """
+task: classification
+data:
+  adapter: {adapter}
+  root: {root}
+  split: {split}
+input: {{size: [16, 16]}}
+model: {{name: basic_cnn, filters: [4], dense: [4]}}
+training: {{epochs: 1, batch_size: 8, optimizer: adam, learning_rate: 0.01, precision: "32"}}
+evaluation: {{resamples: 100}}
+"""
+TABLE = "{name: table, label: label, patient: patient}"
+FRACTIONS = "{by: fractions, validation: 0.25, test: 0.25}"
+
+
+class Tiny:
+    """Tiny images, tables and recipes in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._generator = np.random.default_rng(0)
+
+    def image(self, path: Path, level: float = 110.0, size: int = 16) -> Path:
+        """A noisy grey image."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.clip(self._generator.normal(level, 30, (size, size)), 0, 255).astype(np.uint8)).save(path)
+        return path
+
+    def table(
+        self, rows: Sequence[str] | None = None, *, name: str = "data", header: str = "image,label,patient,site"
+    ) -> Path:
+        """A folder with 24 images and ``cases.csv``: two classes, two images a patient."""
+        root = self.folder / name
+        for k in range(24):
+            self.image(root / f"{k:02d}.png", 60 if k % 2 else 160)
+        text = "\n".join([header, *(self.rows() if rows is None else rows)])
+        (root / "cases.csv").write_text(text + "\n", encoding="utf-8")
+        return root
+
+    @staticmethod
+    def rows() -> list[str]:
+        """The lines of the usual table."""
+        return [f"{k:02d}.png,{['light', 'dark'][k % 2]},p{k // 2},s{k % 3}" for k in range(24)]
+
+    def folders(self, name: str = "images", count: int = 12, classes: Sequence[str] = ("dark", "bright")) -> Path:
+        """A folder a class."""
+        root = self.folder / name
+        for number, label in enumerate(classes):
+            for k in range(count):
+                self.image(root / label / f"{k:02d}.png", 60 + 100 * number)
+        return root
+
+    def recipe(
+        self, root: Path, *, adapter: str = TABLE, split: str = FRACTIONS, name: str = "recipe", more: str = ""
+    ) -> Path:
+        """A recipe that trains in a second."""
+        path = self.folder / f"{name}.yaml"
+        path.write_text(RECIPE.format(adapter=adapter, root=root, split=split) + more, encoding="utf-8")
+        return path
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Tiny:
+    """Makes tiny data in the test's own folder."""
+    return Tiny(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``data``, ``recipe.yaml`` and a finished ``run``; tests copy what they change."""
+    tiny = Tiny(tmp_path_factory.mktemp("finished"))
+    recipe = tiny.recipe(tiny.table())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDCNN_CACHE", str(tmp_path_factory.getbasetemp() / "home" / "cache"))
+        medcnn.run(recipe, out=tiny.folder / "run")
+    return tiny.folder

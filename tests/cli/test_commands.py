@@ -246,7 +246,7 @@ def test_models_describe_draws_the_layers(medcnn_command: Command, fake_api: Fak
 
     calls = fake_api(describe=[LayerInfo("conv", "Conv2d", (8, 64, 64), 1224, (1, 1), (3, 3), 99)])
     done = medcnn_command("models", "describe", "quickstart_abdomen", "input.size=[64, 64]")
-    assert calls == [("describe", ("quickstart_abdomen", ["input.size=[64, 64]"]), {})]
+    assert calls == [("describe", ("quickstart_abdomen", ["input.size=[64, 64]"]), {"allow_code": False})]
     assert done.out.splitlines()[1].split() == ["conv", "Conv2d", "8", "x", "64", "x", "64", "1,224", "1", "3", "99"]
     assert done.out.endswith("1,224 parameters in 1 layers\n")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from medcnn.data.augment import AffineDraw, Augmenter, _rotations, _transform
+from medcnn.data.augment import AffineDraw, Augmenter, _grid, _rotations, _transform
 from medcnn.data.batch import Batch
 from medcnn.data.randomness import uniforms
 from medcnn.recipe.schema import AugmentSection
@@ -165,3 +165,65 @@ def test_draws_are_even() -> None:
     assert drawn.max() < 1
     np.testing.assert_allclose(drawn.mean(0), 0.5, atol=0.02)
     np.testing.assert_allclose(np.corrcoef(drawn.T), np.eye(6), atol=0.06)
+
+
+def standardised(index: list[int]) -> Batch:
+    """Cases of mean 0 in one channel and of mean -3 in the other, with negative values in both."""
+    batch = batch_of(index)
+    image = batch.image - batch.image.mean((2, 3), keepdim=True)
+    batch.image = image / image.std((2, 3), keepdim=True) - torch.tensor([0.0, 3.0])[:, None, None]
+    return batch
+
+
+def test_contrast_keeps_the_mean_of_each_case_and_channel() -> None:
+    batch = standardised(list(range(8)))
+    found = Augmenter(section(contrast=0.5), (), seed=0)(batch, epoch=0).image
+    torch.testing.assert_close(found.mean((2, 3)), batch.image.mean((2, 3)), atol=1e-5, rtol=0)
+    gain = found.std((2, 3)) / batch.image.std((2, 3))
+    torch.testing.assert_close(gain[:, 0], gain[:, 1])
+    assert gain.min() < 0.8
+    assert gain.max() > 1.2
+    assert ((gain >= 0.5) & (gain <= 1.5)).all()
+
+
+def test_brightness_moves_the_mean_alone() -> None:
+    batch = standardised(list(range(8)))
+    moved = Augmenter(section(brightness=0.4), (), seed=0)(batch, epoch=0).image - batch.image
+    assert float(moved.std((2, 3)).max()) < 1e-6
+    assert 0.1 < float(moved.abs().max()) <= 0.4
+
+
+def test_gamma_keeps_range_and_order_of_each_case() -> None:
+    batch = standardised(list(range(8)))
+    batch.image[3, 0] = -2.0
+    found = Augmenter(section(gamma=0.5), (), seed=0)(batch, epoch=0).image
+    for before, after in zip(batch.image.flatten(0, 1).flatten(1), found.flatten(0, 1).flatten(1), strict=True):
+        torch.testing.assert_close((after.amin(), after.amax()), (before.amin(), before.amax()))
+        assert (after[before.argsort()].diff() >= -1e-6).all()
+    assert torch.equal(found[3, 0], batch.image[3, 0])
+    # The middle of the range becomes a power of a half, with the exponent within its limits.
+    low, high = batch.image.amin((2, 3), keepdim=True), batch.image.amax((2, 3), keepdim=True)
+    share, changed = (batch.image - low) / (high - low), (found - low) / (high - low)
+    inside = (share > 0.2) & (share < 0.8)
+    power = (changed.log() / share.log())[inside]
+    assert 1 / 1.5 - 1e-3 <= power.min() < 0.9
+    assert 1.1 < power.max() <= 1.5 + 1e-3
+
+
+def test_noise_is_normal_and_another_one_for_each_case_and_epoch() -> None:
+    batch = Batch(torch.zeros(64, 1, 32, 32), {}, torch.arange(64))
+    augmenter = Augmenter(section(noise=1.0), (), seed=0)
+    strength = torch.from_numpy(uniforms(0, 0, np.arange(64), 5)[:, 4])
+    noise = augmenter(batch, epoch=0).image[:, 0].flatten(1) / strength[:, None]
+    assert abs(float(noise.mean())) < 0.02
+    assert float(noise.std()) == pytest.approx(1, abs=0.02)
+    assert float((noise.abs() > 1.96).float().mean()) == pytest.approx(0.05, abs=0.01)
+    between = torch.corrcoef(torch.cat([noise, augmenter(batch, epoch=1).image[:, 0].flatten(1)]))
+    assert float((between - torch.eye(128)).abs().max()) < 0.25
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (4, 5, 6)])
+def test_the_grid_is_torch_s(shape: tuple[int, ...]) -> None:
+    theta = torch.randn(3, len(shape), len(shape) + 1, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.affine_grid(theta, [3, 1, *shape], align_corners=False)
+    torch.testing.assert_close(_grid(theta, shape), expected, atol=1e-5, rtol=0)

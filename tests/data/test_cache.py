@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import os
 import pickle
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medcnn.data.cache import Cache, build_cache, default_cache_folder
+from medcnn.data import row_file
+from medcnn.data.cache import PROCESS_BYTES, Cache, build_cache, default_cache_folder, estimate
 from medcnn.data.preprocess import Preprocessor
 from medcnn.errors import RunError
 from medcnn.progress import Silent
@@ -30,7 +32,7 @@ def png(path: Path, dtype: Any = np.uint8) -> Case:
     return Case(path.stem, (ImageRef((str(path),)),))
 
 
-def make(cases: list[Case], folder: Path, *, workers: int = 1, **options: Any) -> Cache:
+def make(cases: list[Case], folder: Path, *, workers: int = 0, **options: Any) -> Cache:
     section = InputSection.model_validate({"size": (4, 5), **options})
     return build_cache(cases, Preprocessor(section), folder / "cache", workers=workers, progress=Silent())
 
@@ -57,7 +59,7 @@ def test_rows_are_the_images(cases: list[Case], tmp_path: Path) -> None:
 def test_a_second_call_opens_it(cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = make(cases, tmp_path)
     stamp = (first.path / "images.bin").stat().st_mtime_ns
-    monkeypatch.setattr("medcnn.data.cache.read_row", lambda *_: pytest.fail("an image was read again"))
+    monkeypatch.setattr("medcnn.data.workers.read_row", lambda *_: pytest.fail("an image was read again"))
     second = make(cases, tmp_path)
     assert second.path == first.path
     assert (second.path / "images.bin").stat().st_mtime_ns == stamp
@@ -185,13 +187,120 @@ def test_a_damaged_memo_is_no_harm(cases: list[Case], tmp_path: Path) -> None:
         assert make(cases, tmp_path).key == first.key
 
 
-def test_a_full_disk_is_said_before(cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import shutil
-    from types import SimpleNamespace
+class Disk:
+    """A file system with so many free bytes beside what is always left free."""
 
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    def __init__(self, free: int) -> None:
+        self.free = free + row_file.SPARE
+
+
+def small_disk(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    monkeypatch.setattr(row_file.shutil, "disk_usage", lambda _: Disk(free))
+
+
+BYTE, FLOAT = 5 * 20, 5 * 20 * 4
+
+
+@pytest.mark.parametrize(
+    ("free", "dtype", "fits"),
+    [
+        (BYTE - 1, np.uint8, False),
+        (BYTE, np.uint8, True),
+        (FLOAT - 1, np.uint8, True),
+        (BYTE, np.uint16, False),
+        (FLOAT - 1, np.uint16, False),
+        (FLOAT, np.uint16, True),
+    ],
+)
+def test_the_disk_needs_what_the_rows_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, dtype: Any, fits: bool
+) -> None:
+    cases = [png(tmp_path / "in" / f"{i}.png", dtype) for i in range(5)]
+    small_disk(monkeypatch, free)
+    if fits:
+        assert len(make(cases, tmp_path).cases) == 5
+        return
+    with pytest.raises(RunError, match="MB are free") as caught:
+        make(cases, tmp_path)
+    assert "data.cache" in caught.value.todo
+    assert caches(tmp_path) == []
+
+
+def caches(folder: Path) -> list[str]:
+    return [p.name for p in (folder / "cache").iterdir() if p.is_dir()]
+
+
+def test_the_need_is_not_guessed_for_many_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = png(tmp_path / "in" / "deep.png", np.uint16)
+    cases = [Case(str(i), deep.images) for i in range(3000)]
+    small_disk(monkeypatch, 3000 * 20 * 4 - 1)
     with pytest.raises(RunError, match="MB are free"):
         make(cases, tmp_path)
+
+
+def test_one_deep_image_that_no_sample_showed_is_refused_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [png(tmp_path / "in" / f"{i}.png", np.uint16 if i == 25 else np.uint8) for i in range(30)]
+    small_disk(monkeypatch, 30 * 20)
+    with pytest.raises(RunError, match="MB are free"):
+        make(cases, tmp_path)
+    assert caches(tmp_path) == []
+
+
+def test_a_disk_that_fills_up_ends_in_one_error(
+    cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, written = row_file.RowFile.write, []
+
+    def full(self: row_file.RowFile, array: Any) -> None:
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(1)
+        real(self, array)
+
+    monkeypatch.setattr(row_file.RowFile, "write", full)
+    with pytest.raises(RunError, match="No space left"):
+        make(cases, tmp_path)
+    assert caches(tmp_path) == []
+    monkeypatch.setattr(row_file.RowFile, "write", real)
+    assert len(make(cases, tmp_path).cases) == 5
+
+
+def test_what_a_killed_run_left_is_removed_after_a_day(cases: list[Case], tmp_path: Path) -> None:
+    for name, age in ((".dead.x", 100_000), (".busy.y", 60)):
+        (tmp_path / "cache" / name).mkdir(parents=True)
+        file = tmp_path / "cache" / name / "images.bin"
+        file.write_bytes(b"1")
+        for path in (file, file.parent):
+            os.utime(path, (path.stat().st_atime, path.stat().st_mtime - age))
+    made = make(cases, tmp_path)
+    assert sorted(caches(tmp_path)) == sorted([".busy.y", made.key])
+
+
+def test_the_estimate_bounds_what_is_written(tmp_path: Path) -> None:
+    cases = [png(tmp_path / "in" / f"{i}.png", np.uint16) for i in range(5)]
+    made = make(cases, tmp_path)
+    section = InputSection.model_validate({"size": (4, 5)})
+    assert estimate(cases, section)[0] == (made.path / "images.bin").stat().st_size
+    volumes = InputSection.model_validate({"size": (256, 256, 128)})
+    row = 4 * 256 * 256 * 128
+    # Volumes are taken one by one: memory holds some of them, never hundreds.
+    assert estimate([*cases] * 100, volumes, workers=2)[1] < 10 * row + 2 * PROCESS_BYTES
+
+
+def test_a_row_of_another_kind_is_put_in_place(tmp_path: Path) -> None:
+    # More bytes than one block, so that rows are moved in several steps.
+    rows = RANDOM.integers(0, 256, (7, 2**20 + 3)).astype(np.uint8)
+    last = RANDOM.random(2**20 + 3).astype(np.float32)
+    with row_file.RowFile(tmp_path / "rows", most=0) as file:
+        for row in (*rows, last, rows[0]):
+            file.write(row)
+    assert file.dtype == "float32"
+    found = np.fromfile(tmp_path / "rows", np.float32).reshape(9, -1)
+    np.testing.assert_array_equal(found[:7], rows.astype(np.float32) * np.float32(1 / 255))
+    np.testing.assert_array_equal(found[7], last)
+    np.testing.assert_array_equal(found[8], found[0])
 
 
 def test_the_folder_is_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-import pydicom
 import pytest
 from PIL import Image as Pillow
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -19,7 +18,6 @@ from medcnn.geometry.affines import lps_to_ras
 from medcnn.types import Case, Image, ImageRef
 
 PIXELS = np.arange(4 * 6, dtype=np.uint8).reshape(4, 6) * 9
-SHIPPED = sorted((Path(pydicom.__file__).parent / "data" / "test_files").rglob("*.dcm"))
 STUDY, SERIES = generate_uid(), generate_uid()
 
 
@@ -179,10 +177,10 @@ def test_series_that_are_no_stack_say_why(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"1 slice is missing"):
         read(*series(tmp_path / "a", [*even, 12.0, 14.0]))
     turned = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
-    with pytest.raises(ImageError, match="orientations"):
+    with pytest.raises(ImageError, match="2 stacks, which differ in orientation"):
         read(*series(tmp_path / "b", even, lambda i: turned if i == 2 else {}))
     larger = {"array": np.zeros((6, 5), np.int16)}
-    with pytest.raises(ImageError, match="2 sizes"):
+    with pytest.raises(ImageError, match=r"2 stacks, which differ in matrix.*5x4, 4 slices.*5x6, 1 slice"):
         read(*series(tmp_path / "c", even, lambda i: larger if i == 2 else {}))
     with pytest.raises(ImageError, match="no usable ImagePositionPatient"):
         read(*series(tmp_path / "d", even, lambda i: {"ImagePositionPatient": None} if i == 2 else {}))
@@ -195,20 +193,6 @@ def test_series_that_are_no_stack_say_why(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as caught:
         read(path)
     assert str(path) in caught.value.where
-
-
-@pytest.mark.parametrize("path", [pytest.param(p, id=p.name) for p in SHIPPED if p.stat().st_size < 400_000])
-def test_files_of_pydicom_are_read_or_refused(path: Path) -> None:
-    try:
-        found = read(path, reader="dicom")
-    except ImageError as caught:
-        refused = caught
-    else:
-        assert found.array.size
-        assert found.array.ndim in (3, 4)
-        return
-    assert refused.what
-    assert refused.where
 
 
 def test_one_image_of_an_archive(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import pytest
 import SimpleITK
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
-from pydicom.pixels.processing import apply_modality_lut
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy.spatial.transform import Rotation
@@ -270,7 +269,9 @@ def test_irregular_spacing_is_named(tmp_path: Path) -> None:
 def test_two_sizes_two_orientations_and_two_series_are_named(tmp_path: Path) -> None:
     paths = make_series(tmp_path, along_z(4))
     other = save(tmp_path / "size", make(np.zeros((5, 4), np.int16), ImagePositionPatient=[-10, 5, 10]))
-    with pytest.raises(ImageError, match=r"2 sizes \(4 of 3x4, 1 of 5x4\).*size"):
+    with pytest.raises(
+        ImageError, match=r"differ in matrix: \[1\] CT axial 4x3, 4 slices.*\[2\] CT axial 4x5, 1 slice"
+    ):
         read(*paths, other)
     localizer = save(
         tmp_path / "localizer",
@@ -278,13 +279,13 @@ def test_two_sizes_two_orientations_and_two_series_are_named(tmp_path: Path) -> 
             np.zeros((3, 4), np.int16), ImagePositionPatient=[-10, 5, 10], ImageOrientationPatient=[1, 0, 0, 0, 0, -1]
         ),
     )
-    with pytest.raises(ImageError, match="orientations"):
+    with pytest.raises(ImageError, match=r"differ in orientation.*coronal 4x3, 1 slice"):
         read(*paths, localizer)
     foreign = save(
         tmp_path / "series",
         make(np.zeros((3, 4), np.int16), ImagePositionPatient=[-10, 5, 10], SeriesInstanceUID=generate_uid()),
     )
-    with pytest.raises(ImageError, match="2 series") as error:
+    with pytest.raises(ImageError, match="there are 2 stacks") as error:
         read(*paths, foreign)
     assert SERIES not in str(error.value)
 
@@ -292,7 +293,7 @@ def test_two_sizes_two_orientations_and_two_series_are_named(tmp_path: Path) -> 
 def test_two_echoes_in_one_place_are_told_apart(tmp_path: Path) -> None:
     first = make_series(tmp_path / "a", along_z(4), EchoTime=5)
     second = make_series(tmp_path / "b", along_z(4), EchoTime=80)
-    with pytest.raises(ImageError, match=r"EchoTime \(5\.0 and 80\.0\)"):
+    with pytest.raises(ImageError, match=r"2 stacks, which differ in EchoTime.*EchoTime 5\.0.*EchoTime 80\.0"):
         read(*first, *second)
 
 
@@ -305,7 +306,7 @@ def test_slices_that_do_not_say_where_they_lie(tmp_path: Path) -> None:
 def test_a_multi_frame_file_is_no_slice(tmp_path: Path) -> None:
     one = make_series(tmp_path, along_z(1))
     frames = save(tmp_path / "frames", make_enhanced([0, 1]))
-    with pytest.raises(ImageError, match="stack by itself"):
+    with pytest.raises(ImageError, match=r"2 stacks.*1 slice.*2 slices"):
         read(*one, frames)
 
 
@@ -376,9 +377,12 @@ def test_objects_without_pixels_say_what_they_are() -> None:
             read(str(get_testdata_file(name)))
 
 
-def test_a_compression_out_of_reach_is_named() -> None:
-    with pytest.raises(ImageError, match="JPEG Extended"):
-        read(str(get_testdata_file("JPGExtended.dcm")))
+@pytest.mark.parametrize("name", ["JPGExtended.dcm", "JPEG-lossy.dcm"])
+def test_jpeg_of_twelve_bits_is_simpleitks(name: str) -> None:
+    path = str(get_testdata_file(name))
+    expected = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path))[0]
+    assert expected.max() > 255
+    np.testing.assert_array_equal(read(path).array[0].T, expected)
 
 
 def test_a_data_set_without_preamble_is_found_and_read(tmp_path: Path) -> None:
@@ -388,37 +392,6 @@ def test_a_data_set_without_preamble_is_found_and_read(tmp_path: Path) -> None:
     dataset.save_as(path, implicit_vr=True, little_endian=True)
     assert sniff(str(path)) == "dicom"
     np.testing.assert_array_equal(read(path).array[0].T, np.arange(12).reshape(3, 4))
-
-
-def read_or_refuse(path: Path) -> tuple[Image | None, str]:
-    try:
-        return read(path), ""
-    except ImageError as error:
-        return None, str(error)
-
-
-def bundled() -> list[Path]:
-    return sorted(Path(str(get_testdata_file("CT_small.dcm"))).parent.glob("*.dcm"))
-
-
-@pytest.mark.parametrize("path", bundled(), ids=lambda p: p.stem)
-def test_pydicoms_own_files_are_read_as_pydicom_does_or_refused_by_name(path: Path) -> None:
-    image, refusal = read_or_refuse(path)
-    if image is None:
-        assert refusal.startswith(str(path))
-        assert len(refusal) > len(str(path)) + 10
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(path, force=True)
-        if dataset.PhotometricInterpretation == "PALETTE COLOR":
-            return
-        stored = dataset.pixel_array
-        expected = stored if stored.ndim == 3 else apply_modality_lut(stored, dataset)
-    padded = stored == dataset.PixelPaddingValue if "PixelPaddingValue" in dataset else np.zeros(stored.shape, bool)
-    found = image.array.transpose(2, 1, 0) if stored.ndim == 3 else image.array[0].T
-    np.testing.assert_allclose(found[~padded], expected[~padded])
-    assert not padded.any() or (found[padded] == expected[~padded].min()).all()
 
 
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "693_J2KI.dcm", "examples_overlay.dcm"])

@@ -33,11 +33,6 @@ def test_values_and_geometry_are_nibabels(tmp_path: Path, name: str) -> None:
         save(tmp_path / "a.nii.gz", VALUES).rename(path)
     else:
         save(path, VALUES, kind=nibabel.Nifti1Pair if name == "a.img" else nibabel.Nifti1Image)
-    if name == "renamed.bin":
-        # The content decides which reader is tried; nibabel itself goes by the name.
-        with pytest.raises(ImageError, match="NIfTI header"):
-            read(path)
-        return
     image = read(path)
     np.testing.assert_array_equal(image.array, VALUES[None])
     assert image.array.dtype == np.int16
@@ -161,19 +156,3 @@ def test_complex_values_and_other_gzip_files_are_refused(tmp_path: Path) -> None
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(b"no image at all" * 50))
     with pytest.raises(ImageError, match="gzip"):
         read(tmp_path / "b.nii.gz")
-
-
-def test_nibabels_own_files_are_read_or_refused_by_name() -> None:
-    folder = Path(nibabel.__file__).parent / "tests" / "data"
-    seen = 0
-    for path in sorted(folder.glob("*.nii*")):
-        try:
-            image = read(path, index=1 if len(nibabel.load(path).shape) == 4 else None)
-        except ImageError:
-            continue
-        seen += 1
-        expected = nibabel.load(path)
-        np.testing.assert_allclose(image.affine, expected.affine, atol=1e-4)
-        values = np.asanyarray(expected.dataobj)
-        np.testing.assert_allclose(image.array[0], values[..., 1] if values.ndim == 4 else values, rtol=1e-6)
-    assert seen >= 4 or not folder.is_dir()

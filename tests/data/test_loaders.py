@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medcnn.data.cache import Cache
+from medcnn.data.cache import FORMAT, Cache
 from medcnn.data.facts import ImageFacts
-from medcnn.data.loaders import BatchLoader
+from medcnn.data.loaders import BatchLoader, OrderedImages
 from medcnn.types import Case, ImageRef
 
 COUNT = 23
@@ -26,7 +26,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     images = np.arange(COUNT, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 1, 2, 3), np.uint8)
     (folder / "images.bin").write_bytes(images.tobytes())
     facts = [asdict(ImageFacts(f"c{i}", str(i), (1, 2, 3), "uint8", None, 0, 1)) for i in range(COUNT)]
-    index = {"format": 1, "shape": [1, 2, 3], "dtype": "uint8", "facts": facts, "exclusions": []}
+    index = {"format": FORMAT, "shape": [1, 2, 3], "dtype": "uint8", "facts": facts, "exclusions": []}
     (folder / "index.json").write_text(json.dumps(index))
     cache = Cache.open(folder, [Case(f"c{i}", (ImageRef((str(i),)),)) for i in range(COUNT)])
     assert cache is not None
@@ -125,3 +125,14 @@ def test_weights_set_the_chances(cache: Cache) -> None:
 def test_no_rows_are_no_batches(cache: Cache) -> None:
     for shuffle in (True, False):
         assert list(loader(cache, np.array([], np.int64), 4, shuffle=shuffle)) == []
+
+
+def test_the_order_does_not_depend_on_the_rows_of_the_cache(cache: Cache) -> None:
+    rows = np.array([9, 4, 20, 11, 0, 7])
+    targets = {"class": np.arange(len(rows)) * 10}
+    direct = BatchLoader(OrderedImages(cache, rows), np.array([1, 2, 4, 5]), targets, 2, seed=3, shuffle=True)
+    other = BatchLoader(OrderedImages(cache, np.sort(rows)), np.array([1, 2, 4, 5]), targets, 2, seed=3, shuffle=True)
+    for one, two in zip(direct, other, strict=True):
+        assert torch.equal(one.index, two.index)
+        torch.testing.assert_close(one.image[:, 0, 0, 0], torch.from_numpy(rows)[one.index] / 255)
+        assert torch.equal(one.targets["class"], one.index * 10)

@@ -19,7 +19,8 @@ OPTIONS = {"patients": 5, "seed": 3, "workers": 1}
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("data")
+    # The place is that of the cohort's tests too: whoever comes first makes it.
+    found = tmp_path_factory.getbasetemp() / "phantoms"
     phantom(found, **OPTIONS)  # type: ignore[arg-type]
     return found
 

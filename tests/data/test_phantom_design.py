@@ -36,7 +36,7 @@ def test_each_body_part_is_seen_equally_often_by_scanner_and_sex(seed: int) -> N
 def test_age_is_balanced_against_every_label_and_scanner(seed: int) -> None:
     people = cohort(60, seed)
     ages = np.array([p.age for p in people], float)
-    assert ages.min() >= 20
+    assert ages.min() >= 13
     assert ages.max() > 89  # ages that a report must pool
     factors = [[p.lesions for p in people], [p.female for p in people], [p.series[0].scanner == "A" for p in people]]
     factors += [[p.plan == k for p in people] for k in range(len(PLANS))]

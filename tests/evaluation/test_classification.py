@@ -18,9 +18,8 @@ from medcnn.evaluation.classification import (
     case_rows,
     check_options,
     evaluate_classification,
-    side_by_side,
 )
-from medcnn.evaluation.results import CurvePanel, Evaluation, GalleryPanel, MatrixPanel, TablePanel
+from medcnn.evaluation.results import Evaluation, MatrixPanel, TablePanel
 from medcnn.types import LabelClass, LabelSchema
 
 Make = Callable[..., tuple[ClassificationTable, LabelSchema]]
@@ -223,6 +222,40 @@ def test_under_twenty_clusters_the_range_stands_in_for_the_interval(
     assert any("fewer than 20" in w for w in made.warnings) == (count < 20)
 
 
+def test_a_figure_outside_the_range_over_clusters_says_so(common: dict[str, Any]) -> None:
+    # Within each patient the order is right, between patients it is not.
+    label = np.tile([0, 0, 1, 1], 6)
+    level = np.repeat(np.arange(6) / 10, 4)
+    p = level + np.tile([0.1, 0.12, 0.13, 0.2], 6)
+    p[2] = 0.11
+    owner = np.repeat(np.arange(6), 4)
+    states, schema = np.eye(2)[label], LabelSchema((LabelClass(0, "c0"), LabelClass(1, "c1")), False, "c1")
+    table = ClassificationTable(tuple(map(str, range(24))), np.stack([1 - p, p], 1), states, owner, owner)
+    area = _evaluate(table, schema, common, units=("image",)).find("auroc", "c1")
+    assert area.value == pytest.approx(oracle.roc_auc_score(label, p.astype(np.float32)))
+    assert area.interval is not None
+    assert area.interval.level is None
+    assert area.value is not None
+    assert area.value < area.interval.low
+    assert "outside the range over single patients" in area.note
+    accuracy = _evaluate(table, schema, common, units=("image",)).find("accuracy")
+    assert "outside" not in accuracy.note
+
+
+def test_methods_of_a_table_hold_no_numbers_of_single_classes(cohort: Make, common: dict[str, Any]) -> None:
+    made = _evaluate(*cohort(400, 6, patients=60), common, units=("image",))
+    for name, most in (("classes", 2), ("classes-more", 4)):
+        figures = [v for row in _panel(made, name).rows for v in row[2:]]
+        assert len({f.interval.method for f in figures}) <= most, name
+    effects = {(e["id"], e["target"]): e for e in made.details["design_effects"]}
+    assert {t for _, t in effects} == {None, *(f"c{i}" for i in range(6))}
+    one = effects[("sensitivity", "c0")]
+    assert one["n"] == made.find("sensitivity", "c0").n
+    assert one["effective_n"] == pytest.approx(one["n"] / one["design_effect"], abs=0.01)
+    assert "Design effects" in _panel(made, "classes").caption
+    assert not _evaluate(*cohort(100, 3), common).details["design_effects"]
+
+
 def test_single_cases_keep_formulas_below_twenty_and_lose_the_bootstrap(cohort: Make, common: dict[str, Any]) -> None:
     made = _evaluate(*cohort(15, 2, skill=1.0), common)
     accuracy, loss = made.find("accuracy"), made.find("log_loss")
@@ -261,52 +294,6 @@ def test_an_interval_is_withheld_where_many_resamples_are_undefined(cohort: Make
     interval = fixed.find("f1", average="macro").interval
     assert interval is not None
     assert "stratified by class" in interval.method
-
-
-def test_folds_are_pooled_with_their_own_thresholds_and_ranked_within(cohort: Make, common: dict[str, Any]) -> None:
-    table, schema = cohort(300, 2, folds=3, seed=3)
-    # A shift of one fold's scores leaves the order within folds, not between them.
-    p = table.probabilities.astype(float)
-    p[table.fold == 1, 1] = p[table.fold == 1, 1] ** 8
-    p[:, 0] = 1 - p[:, 1]
-    shifted = ClassificationTable(table.cases, p, table.states, fold=table.fold)
-    stored = [{"c1": 0.5}, {"c1": 0.5**8}, {"c1": 0.5}]
-    plain = _evaluate(table, schema, common, validation=[{"c1": 0.5}] * 3)
-    made = _evaluate(shifted, schema, common, validation=stored)
-    assert made.find("f1", "c1").value == plain.find("f1", "c1").value
-    within = [oracle.roc_auc_score(table.states[table.fold == f, 1], p[table.fold == f, 1]) for f in range(3)]
-    assert made.find("auroc", "c1").value == pytest.approx(np.mean(within), abs=1e-4)
-    assert made.find("f1", "c1").part == "out-of-fold"
-    assert any("3 trained networks" in w for w in made.warnings)
-    rows = _panel(made, "folds").rows
-    assert [r[0] for r in rows] == [
-        "fold 0",
-        "fold 1",
-        "fold 2",
-        "mean of the folds",
-        "standard deviation",
-        "lowest",
-        "highest",
-    ]
-    assert [r[1] for r in rows[:3]] == [100, 100, 100]
-    assert made.details["thresholds"] == stored
-
-
-def test_stored_thresholds_are_not_chosen_anew(cohort: Make, common: dict[str, Any]) -> None:
-    made = _evaluate(*cohort(100, 2), common, validation=[{"c1": 0.123}], threshold="youden")
-    assert made.details["thresholds"] == [{"c1": 0.123}]
-    table = _panel(made, "thresholds")
-    assert table.rows[0][1] == 0.123
-    assert "stored" in table.rows[0][2]
-
-
-def test_aimed_and_reached_sensitivity_stand_side_by_side(cohort: Make, common: dict[str, Any]) -> None:
-    validation, _ = cohort(200, 2, seed=5)
-    made = _evaluate(*cohort(200, 2), common, validation=[validation], threshold="sensitivity", threshold_value=0.9)
-    row = dict(zip(_panel(made, "thresholds").columns, _panel(made, "thresholds").rows[0], strict=True))
-    assert row["Sensitivity aimed at"] == 0.9
-    assert row["Sensitivity, validation"] >= 0.9
-    assert row["Sensitivity, here"] == pytest.approx(made.find("sensitivity", "c1").value)
 
 
 def test_patients_are_evaluated_beside_images(cohort: Make, common: dict[str, Any]) -> None:
@@ -365,45 +352,6 @@ def test_subgroups_hold_their_own_figures_and_small_cells_are_marked(cohort: Mak
     figure = rows["large"][3]
     assert figure.value == alone.find(figure.id, figure.target).value
     assert figure.interval is not None
-
-
-def test_galleries_show_errors_by_confidence_and_right_cases(cohort: Make, common: dict[str, Any]) -> None:
-    table, schema = cohort(200, 3, skill=1.0)
-    made = _evaluate(table, schema, common)
-    galleries = {p.id: p for p in made.panels if isinstance(p, GalleryPanel)}
-    wrong = table.probabilities.argmax(1) != table.states.argmax(1)
-    order = np.argsort(-np.where(wrong, table.probabilities.max(1), -1), kind="stable")[:4]
-    assert [i.case for i in galleries["errors"].items] == [table.cases[i] for i in order]
-    assert {i.status for i in galleries["errors"].items} == {"wrong"}
-    assert {i.status for i in galleries["right"].items} == {"right"}
-    assert not [p for p in _evaluate(table, schema, {**common, "gallery": 0}).panels if isinstance(p, GalleryPanel)]
-
-
-def test_curves_are_monotone_within_their_bands_and_not_long(cohort: Make, common: dict[str, Any]) -> None:
-    made = _evaluate(*cohort(300, 2, patients=70), common, validation=[{"c1": 0.5}], units=("image",))
-    roc = _panel(made, "roc")
-    assert isinstance(roc, CurvePanel)
-    line = roc.series[0]
-    assert len(line.x) <= 200
-    assert (np.diff(line.y) >= 0).all()
-    assert line.low is not None
-    assert line.high is not None
-    assert (np.array(line.low) <= np.array(line.high)).all()
-    assert np.trapezoid(line.y, line.x) == pytest.approx(made.find("auroc", "c1").value, abs=0.01)
-    x, y, _ = line.marks[0]
-    assert y == pytest.approx(made.find("sensitivity", "c1").value)
-    assert 1 - x == pytest.approx(made.find("specificity", "c1").value)
-
-
-def test_internal_and_external_figures_side_by_side(cohort: Make, common: dict[str, Any]) -> None:
-    table, schema = cohort(100, 2)
-    internal = _evaluate(table, schema, common)
-    external = _evaluate(cohort(80, 2, seed=9)[0], schema, {**common, "part": "elsewhere"})
-    panel = side_by_side(internal, external)
-    assert panel.columns[1:3] == ["Internal (test)", "External (elsewhere)"]
-    first = panel.rows[0]
-    assert (first[1].n, first[2].n) == (100, 80)
-    assert first[3] == pytest.approx(first[2].value - first[1].value)
 
 
 def test_rows_of_cases_hold_reference_decision_and_probabilities(cohort: Make) -> None:

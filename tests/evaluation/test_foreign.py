@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from medcnn.errors import DataError
+from medcnn.evaluation.classification import evaluate_classification
+from medcnn.evaluation.files import write_evaluation
 from medcnn.evaluation.foreign import read_classification, read_regression
 
 
@@ -101,3 +105,33 @@ def test_values_of_another_program(tmp_path: Path) -> None:
     assert known
     with pytest.raises(DataError, match="no column holds the label"):
         read_regression(_write(tmp_path, "case,prediction\na,1.5\n"))
+
+
+def test_decisions_beside_probabilities_are_taken_where_they_are_classes(tmp_path: Path) -> None:
+    text = "case,p_no,p_yes,prediction,label\n1,0.8,0.2,yes,yes\n2,0.3,0.7,yes,no\n"
+    found = read_classification(_write(tmp_path, text))
+    assert found.table.ranked
+    assert found.table.decisions is not None
+    np.testing.assert_array_equal(found.table.decisions[:, 1], [True, True])
+    assert any("column prediction" in n for n in found.notes)
+    scored = read_classification(_write(tmp_path, text.replace("0.2,yes", "0.2,0.2")))
+    assert scored.table.decisions is None
+    assert any("does not name classes" in n for n in scored.notes)
+
+
+@pytest.mark.parametrize("more", [{"classes": 2}, {"classes": 3, "patients": 40}, {"classes": 3, "multilabel": True}])
+def test_the_table_of_cases_gives_the_same_figures_again(
+    tmp_path: Path, cohort: Callable[..., Any], common: dict[str, Any], more: dict[str, Any]
+) -> None:
+    table, schema = cohort(120, **more)
+    options: dict[str, Any] = {"patients_known": table.patients is not None, "resamples": 100, "units": ("image",)}
+    stored = [{"c1": 0.31, "c0": 0.6}] if schema.binary or schema.multilabel else ()
+    made = evaluate_classification(table, schema, stored, **common, **options)
+    write_evaluation(tmp_path, made)
+    found = read_classification(tmp_path / "cases.csv", multilabel=schema.multilabel)
+    assert found.table.attributes == {}
+    again = evaluate_classification(found.table, found.schema, (), **common, **options)
+    for figure in made.figures:
+        assert again.find(figure.id, figure.target, figure.average).value == pytest.approx(figure.value), figure.id
+    assert not any("Thresholds:" in n for n in again.notes)
+    assert not [p for p in again.panels if p.id == "thresholds"]

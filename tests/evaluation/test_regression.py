@@ -94,6 +94,12 @@ def test_missing_values_are_counted_and_the_largest_errors_shown() -> None:
         _evaluate(_table(values=np.full(200, np.nan)))
 
 
+def test_figures_without_a_baseline_leave_its_place_empty() -> None:
+    panel = next(p for p in _evaluate(_table()).panels if p.id == "errors")
+    assert {row[0]: row[2] for row in panel.rows}["Pearson's r"] == ""
+    assert None not in [row[2] for row in panel.rows]
+
+
 def test_folds_are_shown_apart() -> None:
     made = _evaluate(_table(fold=np.arange(200) % 4))
     assert made.find("mae").part == "out-of-fold"

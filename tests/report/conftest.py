@@ -369,7 +369,20 @@ BUILD["pictures"] = pictures
 BUILD["evaluation"] = evaluation
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def evaluated() -> Any:
+    """The module with real evaluations of every kind, which lies beside the tests and is no package."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("evaluated", Path(__file__).with_name("evaluated.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
 def build() -> Any:
     """The builders by name."""
     return type("Build", (), {k: staticmethod(v) for k, v in BUILD.items()})

@@ -21,4 +21,5 @@ def test_every_field_of_metrics_json_is_described(name: str) -> None:
     assert found, name
     part = rest.partition("\n### ")[0].partition("\n## ")[0]
     described = {line.split("`")[1] for line in part.splitlines() if line.startswith("| `")}
-    assert described == {f.name for f in fields(getattr(results, name))}
+    # The table of cases is a file of its own.
+    assert described == {f.name for f in fields(getattr(results, name))} - {"cases"}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,22 +77,55 @@ def test_intervals_and_counts() -> None:
 
 def test_a_shared_n_stands_once(shown: Shown) -> None:
     block = table(TablePanel("t", "T", ["Class", "A", "B"], [["x", made(0.9), made(0.8)]]), shown)
+    assert block.columns == ["Class", "A", "B"]
+    assert block.rows[0][1].subs == ("0.800–0.950",)
+    assert block.caption == "95 % interval: bootstrap. All figures: n = 10 images · 5 patients."
+
+
+def test_an_n_shared_by_rows_has_a_column_that_is_blank_where_nothing_is_counted(shown: Shown) -> None:
+    rows = [["x", made(0.9), made(0.8)], ["y", made(0.9, 11), made(0.8, 11)], ["mean", 0.9, 0.8]]
+    block = table(TablePanel("t", "T", ["Class", "A", "B"], rows), shown)
     assert block.columns == ["Class", "n", "A", "B"]
-    assert block.rows[0][1].text == "10 images · 5 patients"
-    assert block.rows[0][2].subs == ("0.800–0.950",)
-    assert block.caption == "95 % interval: bootstrap."
+    assert [r[1].text for r in block.rows] == ["10 images · 5 patients", "11 images · 5 patients", ""]
+    assert not block.footnotes
 
 
 def test_different_n_stand_in_the_cells(shown: Shown) -> None:
     block = table(TablePanel("t", "T", ["Class", "A", "B"], [["x", made(0.9), made(0.8, 11)]]), shown)
     assert block.columns == ["Class", "A", "B"]
-    assert block.rows[0][2].subs == ("0.800–0.950", "n = 11 images · 5 patients")
+    assert block.rows[0][2].subs == ("0.800–0.950", "n = 11 · 5")
+    assert block.caption.endswith("Counted by n: images · patients.")
+    mixed = Figure("f", "F", 0.5, 5, unit="patient", interval=made(0.5).interval, clusters=5)
+    block = table(TablePanel("t", "T", ["Class", "A", "B"], [["x", made(0.9), mixed]]), shown)
+    assert block.rows[0][1].subs[1] == "n = 10 images · 5 patients"
+    assert block.rows[0][2].subs[1] == "n = 5 patients"
+
+
+def test_a_figure_without_an_interval_counts_what_the_others_do(shown: Shown) -> None:
+    alone = replace(made(0.8, 11), interval=None, note="interval withheld")
+    block = table(TablePanel("t", "T", ["Class", "A", "B"], [["x", made(0.9), alone]]), shown)
+    assert block.rows[0][2].subs == ("n = 11 · 5",)
+    assert "cluster" not in str(block)
+
+
+def test_a_range_is_called_so_in_its_cell(shown: Shown) -> None:
+    interval = Interval(0.2, 0.7, None, "range over 5 patients, each by itself", "patient")
+    block = table(TablePanel("t", "T", ["Class", "A"], [["x", replace(made(0.9), interval=interval)]]), shown)
+    assert block.rows[0][1].subs[0] == "range 0.200–0.700"
+    assert "95 %" not in str(block)
+
+
+def test_a_caution_of_all_intervals_stands_once(shown: Shown) -> None:
+    row = ["x", *(made(v, method=f"{m}; too narrow") for v, m in ((0.9, "Wilson"), (0.8, "Wilson"), (0.7, "MOVER")))]
+    block = table(TablePanel("t", "T", ["Class", "A", "B", "C"], [row]), shown)
+    assert str(block).count("too narrow") == 1
+    assert block.footnotes == [("a", "95 % interval: MOVER.")]
 
 
 def test_the_unusual_method_is_marked(shown: Shown) -> None:
     row = ["x", made(0.9), made(0.8), made(0.7, method="Wilson")]
     block = table(TablePanel("t", "T", ["Class", "A", "B", "C"], [row]), shown)
-    assert [c.marks for c in block.rows[0]] == ["", "", "", "", "a"]
+    assert [c.marks for c in block.rows[0]] == ["", "", "", "a"]
     assert block.footnotes == [("a", "95 % interval: Wilson.")]
 
 
@@ -203,6 +237,11 @@ def test_a_level_among_points_is_a_line() -> None:
     series = [Series("cases", [0, 1, 2], [3, 1, 2]), Series("limit", [0, 2], [1.5, 1.5])]
     chart = draw_curves(CurvePanel("c", "C", "x", "y", series, points=True))
     assert [e.shape for e in chart.legend] == ["point", "line"]
+
+
+def test_a_thinned_group_tells_its_true_n() -> None:
+    panel = DistributionPanel("d", "D", "x", {"a": [0.1, 0.9], "b": [0.5]}, [0, 0.5, 1], counts={"a": 5267})
+    assert [e.label for e in draw_distribution(panel).legend] == ["a (n = 5,267)", "b (n = 1)"]
 
 
 def test_distributions_show_shares_and_what_is_outside() -> None:

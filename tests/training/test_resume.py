@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,6 +86,8 @@ def make_recipe(folder: Path, schedule: str) -> Path:
         for k in range(24):
             pixels = np.clip(generator.normal(level, 30, (16, 16)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(place / f"{k:02d}.png")
+        # A surplus copy, first of its class: it has a row in the cache and no part in the run.
+        shutil.copyfile(place / "07.png", place / "00-copy.png")
     path = folder / "recipe.yaml"
     path.write_text(RECIPE.format(root=folder / "images", schedule=schedule))
     return path
@@ -92,7 +95,8 @@ def make_recipe(folder: Path, schedule: str) -> Path:
 
 def start(recipe: Path, out: Path, moment: str) -> int:
     command = [sys.executable, "-c", SCRIPT, str(recipe), str(out), moment]
-    return subprocess.run(command, capture_output=True, timeout=200, env={**os.environ}).returncode
+    environment = {**os.environ, "MEDCNN_CACHE": str(out.parent / "cache")}
+    return subprocess.run(command, capture_output=True, timeout=200, env=environment).returncode
 
 
 def states(run: Path) -> dict[str, torch.Tensor]:
@@ -120,10 +124,23 @@ def test_the_weights_of_a_resumed_run_are_those_of_an_uninterrupted_one(
     recipe, whole = uninterrupted
     assert start(recipe, tmp_path / "run", moment) == -signal.SIGKILL
     assert start(recipe, tmp_path / "run", "resume") == 0
-    expected, found = states(whole), states(tmp_path / "run")
+    assert_same(whole, tmp_path / "run")
+
+
+def test_a_lost_cache_changes_nothing(uninterrupted: tuple[Path, Path], tmp_path: Path) -> None:
+    recipe, whole = uninterrupted
+    assert "identical to" in (whole / "exclusions.csv").read_text()
+    assert start(recipe, tmp_path / "run", "mid_epoch") == -signal.SIGKILL
+    shutil.rmtree(tmp_path / "cache")
+    assert start(recipe, tmp_path / "run", "resume") == 0
+    assert_same(whole, tmp_path / "run")
+
+
+def assert_same(whole: Path, run: Path) -> None:
+    expected, found = states(whole), states(run)
     assert expected.keys() == found.keys()
     assert [k for k in expected if not torch.equal(expected[k], found[k])] == []
     for fold in ("fold-0", "fold-1"):
         for part in ("validation", "test"):
             place = Path(fold) / "predictions" / f"{part}.csv"
-            assert (whole / place).read_bytes() == (tmp_path / "run" / place).read_bytes()
+            assert (whole / place).read_bytes() == (run / place).read_bytes()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from medcnn.errors import DataError
 from medcnn.registry import suggest
@@ -29,4 +31,20 @@ def make_schema(names: Sequence[str], *, multilabel: bool = False, positive: str
 
 def unknown_label(label: str, names: Sequence[str], where: str) -> DataError:
     """The error for a label that no schema knows."""
-    return DataError(f"the label {label!r} is not in the schema", where=where, todo=suggest(label, names))
+    return DataError(
+        f"the label {label!r} is not in the schema",
+        where=where,
+        todo=f"{suggest(label, names)} (or name it among the classes; a label that is not known stays blank)",
+    )
+
+
+def elsewhere(root: Path, names: Sequence[str]) -> str:
+    """Advice where what is looked for lies one folder below the root, or above it; empty where it does not."""
+    try:
+        below = sorted(p for p in root.iterdir() if p.is_dir())
+    except OSError:
+        below = []
+    for place in (*below, root.parent):
+        if any(os.path.exists(place / name) for name in names):
+            return f"did you mean data.root={place}?"
+    return ""

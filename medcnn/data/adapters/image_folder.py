@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from medcnn.data.adapters.common import make_schema
+from medcnn.data.adapters.common import elsewhere, make_schema
 from medcnn.data.images.sniff import has_image_suffix
 from medcnn.errors import DataError
 from medcnn.registry import suggest
@@ -47,25 +47,31 @@ def image_folder(
     cases: list[Case] = []
     exclusions: list[Exclusion] = []
     for number, name in enumerate(names):
-        found = 0
-        for folder in by_class[name]:
-            for path in _files(root / folder, recursive):
-                relative = os.path.relpath(path, root).replace(os.sep, "/")
-                if not _is_text(relative):
-                    shown = relative.encode(errors="backslashreplace").decode()
-                    reason = "the file's name is not UTF-8 text"
-                    exclusions.append(Exclusion(shown, reason, path.encode(errors="backslashreplace").decode()))
-                    continue
-                if not has_image_suffix(path) and "." in os.path.basename(path):
-                    exclusions.append(Exclusion(relative, "not an image by its name", path))
-                    continue
-                who = _patient(pattern, relative.partition("/")[2])
-                label = ClassLabel.of(number, len(names))
-                cases.append(Case(relative, (ImageRef((path,)),), (label,), patient=who))
-                found += 1
-        if not found:
-            raise DataError(f"there is no image of the class {name!r}", where=str(root / by_class[name][0]))
+        found = len(cases)
+        label = ClassLabel.of(number, len(names))
+        for path in (file for folder in by_class[name] for file in _files(root / folder, recursive)):
+            case = _case(path, root, label, pattern)
+            if isinstance(case, Case):
+                cases.append(case)
+            else:
+                exclusions.append(case)
+        if len(cases) == found:
+            raise DataError(
+                f"there is no image of the class {name!r}",
+                where=str(root / by_class[name][0]),
+                todo="put its images there, or name the folders to use with the option classes",
+            )
     return Dataset(root.name, tuple(cases), {"class": schema}, tuple(exclusions), patients_known=pattern is not None)
+
+
+def _case(path: str, root: Path, label: ClassLabel, pattern: re.Pattern[str] | None) -> Case | Exclusion:
+    relative = os.path.relpath(path, root).replace(os.sep, "/")
+    if not _is_text(relative):
+        shown = relative.encode(errors="backslashreplace").decode()
+        return Exclusion(shown, "the file's name is not UTF-8 text", path.encode(errors="backslashreplace").decode())
+    if not has_image_suffix(path) and "." in os.path.basename(path):
+        return Exclusion(relative, "not an image by its name", path)
+    return Case(relative, (ImageRef((path,)),), (label,), patient=_patient(pattern, relative.partition("/")[2]))
 
 
 def _classes(
@@ -97,7 +103,8 @@ def _classes(
         raise DataError(
             f"found {len(chosen)} class folders, at least two are needed",
             where=str(root),
-            todo="put the images of each class into a folder of its own, or use the adapter table",
+            todo=_deeper(root, folders)
+            or "put the images of each class into a folder of its own, or use the adapter table",
         )
     _require([f for given in chosen.values() for f in given], folders, root)
     return chosen
@@ -106,7 +113,15 @@ def _classes(
 def _require(wanted: list[str], folders: list[str], root: Path) -> None:
     for name in wanted:
         if name not in folders:
-            raise DataError(f"there is no class folder {name!r}", where=str(root), todo=suggest(name, folders))
+            todo = elsewhere(root, wanted) or suggest(name, folders)
+            raise DataError(f"there is no class folder {name!r}", where=str(root), todo=todo)
+
+
+def _deeper(root: Path, folders: list[str]) -> str:
+    """Advice where the only folder holds the folders of the classes, as an unpacked archive has it."""
+    if len(folders) == 1 and sum(p.is_dir() for p in (root / folders[0]).iterdir()) > 1:
+        return f"did you mean data.root={root / folders[0]}?"
+    return ""
 
 
 def _files(folder: Path, recursive: bool) -> list[str]:

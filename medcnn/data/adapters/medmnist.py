@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medcnn.data.adapters.common import make_schema
+from medcnn.data.adapters.common import elsewhere, make_schema
 from medcnn.data.images.npz import array_shape
 from medcnn.errors import DataError, ImageError
 from medcnn.types import Case, ClassLabel, Dataset, ImageRef, Part
@@ -29,7 +29,8 @@ def medmnist(root: Path, *, file: str, classes: tuple[str, ...], multilabel: boo
     """
     path = root / file
     if not path.is_file():
-        raise DataError("the file is not there", where=str(path), todo="download it, and set data.root=FOLDER")
+        todo = elsewhere(root, (file,)) or "download it, and set data.root=FOLDER to the folder that holds it"
+        raise DataError("the file is not there", where=str(path), todo=todo)
     cases: list[Case] = []
     try:
         with np.load(path, allow_pickle=False) as arrays:

@@ -11,9 +11,10 @@ from typing import Any, Literal
 import numpy as np
 
 from medcnn.data.adapters.common import make_schema
-from medcnn.data.phantom import PhantomSize, make_phantom
+from medcnn.data.phantom import VERSION, PhantomSize, make_phantom
 from medcnn.errors import DataError
 from medcnn.files import read_json
+from medcnn.progress import Progress
 from medcnn.types import (
     Boxes,
     Case,
@@ -30,6 +31,7 @@ from medcnn.types import (
 Label = Literal["body_part", "abdomen", "lesion", "body_width"]
 Show = Literal["all", "ct", "radiographs"]
 Row = Mapping[str, str]
+SHOWN: Mapping[str, Show] = {"ct": "ct", "film": "radiographs"}
 CLASSES = ("head", "chest", "abdomen", "pelvis", "hand", "chest_xray")
 
 
@@ -40,10 +42,12 @@ def phantom(
     seed: int = 0,
     size: PhantomSize = "small",
     label: Label = "body_part",
+    as_filed: bool = True,
     slices: int | None = 4,
     volumes: bool = False,
     images: Show = "all",
     workers: int | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Cases of the generated cohort, which is made below ``root`` where it is not there yet.
 
@@ -52,13 +56,15 @@ def phantom(
         patients: Number of patients.
         seed: Seed of the cohort.
         size: ``small``, ``medium`` or ``large`` images.
-        label: ``body_part``: the part that the series was made for, films of the chest apart; ``abdomen``: 1 where
+        label: ``body_part``: the part under which the series is filed, films of the chest apart; ``abdomen``: 1 where
             that is the abdomen; ``lesion``: 1 where the slice, film or series shows a lesion; ``body_width``: the
             width of the body in the image in mm, a continuous label.
+        as_filed: Take the part from the archive's title, which is wrong at a known rate; else what was examined.
         slices: Slices taken from each CT series at even distances; ``None`` takes all.
         volumes: A CT series is one case (a volume) instead of slices.
         images: ``all``, ``ct`` or ``radiographs``.
         workers: Processes that generate; ``None``: one a core.
+        progress: Receives one unit a patient while the cohort is made.
 
     Returns:
         Cases with the class (or the value) first; a volume and a film carry their organ mask and lesion boxes too.
@@ -68,28 +74,16 @@ def phantom(
     """
     if slices is not None and slices < 1:
         raise DataError(f"slices must be at least 1, not {slices}", where="data.options.slices")
-    folder = Path(root) / f"phantom-{size}-{patients}-{seed}"
-    make_phantom(folder, patients=patients, seed=seed, size=size, workers=workers)
+    folder = Path(root) / f"phantom-v{VERSION}-{size}-{patients}-{seed}"
+    make_phantom(folder, patients=patients, seed=seed, size=size, workers=workers, progress=progress)
     cohort = _Cohort.read(folder)
-    make = _Maker(cohort, label)
-    cases: list[Case] = []
-    exclusions: list[Exclusion] = []
-    for series in cohort.series:
-        if series["kind"] == "localizer":
-            exclusions.append(Exclusion(series["series"], "localizer", str(folder / series["path"])))
-        elif images == "all" or (series["kind"] == "ct") == (images == "ct"):
-            cases += make.cases(series, slices, volumes)
-    schema = make.schema
-    labels = {"mask": make_schema(cohort.organs), "boxes": make_schema(("lesion",))}
+    make = _Maker(cohort, label, "filed" if as_filed else "body_part")
+    scouts = [s for s in cohort.series if s["kind"] == "localizer"]
+    shown = [s for s in cohort.series if s["kind"] != "localizer" and images in ("all", SHOWN[s["kind"]])]
+    cases = tuple(case for series in shown for case in make.cases(series, slices, volumes))
+    exclusions = tuple(Exclusion(s["series"], "localizer", str(folder / s["path"])) for s in scouts)
     facts = {"modality": "CT, CR", "unit": "mm" if label == "body_width" else "", "cohort": str(folder)}
-    return Dataset(
-        "phantom",
-        tuple(cases),
-        labels if schema is None else {"class": schema, **labels},
-        tuple(exclusions),
-        patients_known=True,
-        facts=facts,
-    )
+    return Dataset("phantom", cases, make.schemas, exclusions, patients_known=True, facts=facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +139,17 @@ class _Maker:
 
     cohort: _Cohort
     label: Label
+    part: str
 
     @property
-    def schema(self) -> LabelSchema | None:
+    def schemas(self) -> Mapping[str, LabelSchema]:
+        found = {"mask": make_schema(self.cohort.organs), "boxes": make_schema(("lesion",))}
         if self.label == "body_width":
-            return None
+            return found
         if self.label == "body_part":
-            return make_schema(CLASSES)
+            return {"class": make_schema(CLASSES), **found}
         names = ("other", "abdomen") if self.label == "abdomen" else ("none", "lesion")
-        return make_schema(names, positive=names[1])
+        return {"class": make_schema(names, positive=names[1]), **found}
 
     def cases(self, series: Row, slices: int | None, volumes: bool) -> Iterator[Case]:
         images = self.cohort.images[series["series"]]
@@ -193,8 +189,8 @@ class _Maker:
             widths = [float(row["body_width_mm"]) for row in images if row["body_width_mm"]]
             return Value(max(widths) if widths else None)
         if self.label == "body_part":
-            film = series["kind"] == "film" and series["body_part"] == "chest"
-            return ClassLabel.of(CLASSES.index("chest_xray" if film else series["body_part"]), len(CLASSES))
+            film = series["kind"] == "film" and series[self.part] == "chest"
+            return ClassLabel.of(CLASSES.index("chest_xray" if film else series[self.part]), len(CLASSES))
         if self.label == "abdomen":
-            return ClassLabel.of(int(series["body_part"] == "abdomen"), 2)
+            return ClassLabel.of(int(series[self.part] == "abdomen"), 2)
         return ClassLabel.of(int(any(int(row["lesions"]) for row in images)), 2)

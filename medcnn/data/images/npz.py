@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medcnn.data.images.colour import to_grey
+from medcnn.data.images.limits import check_size
+from medcnn.data.images.options import PLAIN, ReadOptions
 from medcnn.errors import ImageError
 from medcnn.types import Image, ImageRef
 
@@ -17,7 +20,7 @@ from medcnn.types import Image, ImageRef
 _KEEP_BYTES = 256 * 2**20
 
 
-def read_npz(ref: ImageRef) -> Image:
+def read_npz(ref: ImageRef, options: ReadOptions = PLAIN) -> Image:
     """Read one image of an array in an ``.npz`` archive.
 
     An item ``(Y, X)`` is grey and ``(Y, X, 1)``, ``(Y, X, 3)`` and ``(Y, X, 4)`` have channels last (alpha is
@@ -25,6 +28,7 @@ def read_npz(ref: ImageRef) -> Image:
 
     Args:
         ref: One path; ``key`` names the array (it may be absent where there is one only), ``index`` the image.
+        options: ``grey`` turns colour into grey.
 
     Returns:
         ``(C, X, Y[, Z])`` in the type of the array; no geometry.
@@ -43,7 +47,16 @@ def read_npz(ref: ImageRef) -> Image:
         raise ImageError("the file does not exist", where=path) from error
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise ImageError(f"the archive is broken: {error}", where=path, todo="download it anew") from error
-    return Image(_oriented(item, path), None, None, {"format": "npz", "bits": item.dtype.itemsize * 8})
+    moved = _oriented(item, path)
+    colour = item.ndim == 3 and len(moved) == 3
+    if options.grey and colour:
+        moved, colour = to_grey(moved, 0)[np.newaxis], False
+    header = {
+        "format": "npz",
+        "bits": item.dtype.itemsize * 8,
+        "photometric": "RGB" if colour else "MONOCHROME2",
+    }
+    return Image(moved, None, None, header)
 
 
 def array_shape(path: str, key: str) -> tuple[int, ...]:
@@ -84,6 +97,7 @@ class _Array:
             raise ImageError("the array holds Python objects, which are not read", where=path)
         if fortran and len(self._shape) > 1:
             raise ImageError("arrays in Fortran order are not read", where=path, todo="save it in C order")
+        check_size(self._shape or (1,), self._dtype.itemsize, os.path.getsize(path), path)
         self._whole: NDArray[Any] | None = None
         if int(np.prod(self._shape)) * self._dtype.itemsize <= _KEEP_BYTES:
             self._whole = self._read(self._shape)

@@ -1,32 +1,39 @@
 """JPEG, PNG and TIFF, 8 and 16 bit, grey or RGB.
 
-The array is ``(C, X, Y)``: axis 1 is the column. The orientation in EXIF is not applied (labels made in the
-stored grid stay right); the header says where there is one. Resolution tags of these formats tell how large to
+The array is ``(C, X, Y)``: axis 1 is the column. The orientation in EXIF is applied on request only (labels made
+in the stored grid stay right); the header says where there is one. Resolution tags of these formats tell how large to
 print, not how large the patient is: a raster has no spacing.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
+from PIL import ImageOps, UnidentifiedImageError
 
+from medcnn.data.images.colour import to_grey
+from medcnn.data.images.limits import check_size
+from medcnn.data.images.options import PLAIN, ReadOptions
 from medcnn.errors import ImageError
 from medcnn.types import Image, ImageRef
 
 _FORMATS = ("JPEG", "PNG", "TIFF")
 _ORIENTATION = 0x0112
+# Below this many pixels an image cannot fill the memory, whatever its header says.
+_LARGE = 2**25
 _PLAIN = frozenset({"L", "RGB", "I;16", "F"})
 
 
-def read_raster(ref: ImageRef) -> Image:
+def read_raster(ref: ImageRef, options: ReadOptions = PLAIN) -> Image:
     """Read a JPEG, PNG or TIFF.
 
     Args:
         ref: One path; ``index`` chooses the page of a TIFF with several.
+        options: ``grey`` turns colour into grey, ``exif`` turns the image as its EXIF orientation says.
 
     Returns:
         ``(1, X, Y)`` grey or ``(3, X, Y)`` RGB; uint8 or uint16 (uint32, int32 and float32 for such TIFF). Alpha is
@@ -44,8 +51,9 @@ def read_raster(ref: ImageRef) -> Image:
         with Pillow.open(path, formats=_FORMATS) as picture:
             pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
             _choose_page(picture, ref.index, pages, path)
-            header = _header(picture, pages)
-            array = _pixels(picture)
+            _check_size(picture, path)
+            header = _header(picture, pages, turned=options.exif)
+            array = _pixels(ImageOps.exif_transpose(picture) if options.exif else picture)
     except FileNotFoundError as error:
         raise ImageError("the file does not exist", where=path) from error
     except Pillow.DecompressionBombError as error:
@@ -56,6 +64,8 @@ def read_raster(ref: ImageRef) -> Image:
         raise ImageError(f"the image is broken: {_reason(error)}", where=path, todo="copy the file anew") from error
     if array.size == 0:
         raise ImageError("the image has no pixels", where=path)
+    if options.grey and array.ndim == 3:
+        array = to_grey(array, -1)
     # Row-major (Y, X[, C]) as decoders give it, to (C, X, Y).
     moved = array.T[np.newaxis] if array.ndim == 2 else array.transpose(2, 1, 0)
     return Image(moved, None, None, header)
@@ -76,7 +86,13 @@ def _choose_page(picture: Pillow.Image, index: int | None, pages: int, path: str
         picture.seek(index)
 
 
-def _header(picture: Pillow.Image, pages: int) -> dict[str, Any]:
+def _check_size(picture: Pillow.Image, path: str) -> None:
+    width, height = picture.size
+    if width * height > _LARGE:
+        check_size((width, height, len(picture.getbands())), 1, os.path.getsize(path), path)
+
+
+def _header(picture: Pillow.Image, pages: int, *, turned: bool) -> dict[str, Any]:
     mode = picture.mode
     grey = mode in ("1", "L", "LA", "F") or mode.startswith("I")
     header: dict[str, Any] = {
@@ -92,7 +108,7 @@ def _header(picture: Pillow.Image, pages: int) -> dict[str, Any]:
     if mode != "I;16" and _reduced(picture):
         notes.append("colours or alpha of 16 bit were reduced to 8 bit by the decoder")
     if "exif" in picture.info and (turn := picture.getexif().get(_ORIENTATION, 1)) not in (0, 1):
-        notes.append(f"EXIF orientation {turn} was not applied")
+        notes.append(f"EXIF orientation {turn} was {'applied' if turned else 'not applied'}")
     if pages > 1:
         header["slices"] = pages
     if notes:

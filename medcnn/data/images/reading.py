@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from medcnn import registry
+from medcnn.data.images.limits import state_or_none
+from medcnn.data.images.options import PLAIN, ReadOptions
 from medcnn.data.images.sniff import sniff
 from medcnn.errors import ImageError, MedcnnError
 from medcnn.geometry.affines import largest_shift
@@ -19,15 +21,16 @@ class Reader(Protocol):
     Raises ImageError for anything that is wrong with the file; nothing else leaves a reader.
     """
 
-    def __call__(self, ref: ImageRef) -> Image:
+    def __call__(self, ref: ImageRef, options: ReadOptions = PLAIN, /) -> Image:
         """Pixels ``(C, X, Y[, Z])`` with their geometry."""
 
 
-def read_image(ref: ImageRef) -> Image:
+def read_image(ref: ImageRef, options: ReadOptions = PLAIN) -> Image:
     """Read one image or one stack.
 
     Args:
         ref: Where the pixels are; the reader ``auto`` is chosen by the content of the first file.
+        options: What is wanted beyond the file's own values; readers ignore what their format does not have.
 
     Returns:
         The pixels ``(C, X, Y[, Z])`` in the file's own values and grid.
@@ -40,7 +43,13 @@ def read_image(ref: ImageRef) -> Image:
     name = sniff(ref.paths[0]) if ref.reader == "auto" else ref.reader
     reader: Reader = registry.load("readers", name)
     try:
-        return reader(ref)
+        before = [state_or_none(path) for path in ref.paths]
+        # A reader of a third party may know nothing of options: it is asked for them only where there are any.
+        image = reader(ref) if options == PLAIN else reader(ref, options)
+        for path, state in zip(ref.paths, before, strict=True):
+            if state_or_none(path) != state:
+                raise ImageError("the file changed while it was read", where=path, todo="wait until it is complete")
+        return image
     except MedcnnError:
         raise
     except FileNotFoundError as error:
@@ -53,7 +62,7 @@ def read_image(ref: ImageRef) -> Image:
         raise ImageError(f"the file cannot be read as {name}: {reason}", where=ref.paths[0]) from error
 
 
-def read_case(case: Case) -> Image:
+def read_case(case: Case, options: ReadOptions = PLAIN) -> Image:
     """Read all channels of a case and stack them along axis 0, in the order of ``case.images``.
 
     Returns:
@@ -63,10 +72,10 @@ def read_case(case: Case) -> Image:
         ImageError: If an image cannot be read, or the channels do not lie on one grid.
     """
     if len(case.images) == 1:
-        return read_image(case.images[0])
+        return read_image(case.images[0], options)
     if not case.images:
         raise ImageError("the case has no image", where=case.id)
-    images = [read_image(ref) for ref in case.images]
+    images = [read_image(ref, options) for ref in case.images]
     first = images[0]
     for ref, image in zip(case.images[1:], images[1:], strict=True):
         _check_aligned(first, image, case.images[0].paths[0], ref.paths[0])

@@ -7,12 +7,13 @@ import struct
 import zlib
 from pathlib import Path
 
+from medcnn.data.images.limits import file_state
 from medcnn.errors import ImageError
 
 HEAD = 352
 
 RASTER_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff"})
-IMAGE_SUFFIXES = RASTER_SUFFIXES | {".dcm", ".dicom", ".ima", ".nii", ".npz"}
+IMAGE_SUFFIXES = RASTER_SUFFIXES | {".dcm", ".dicom", ".ima", ".nii", ".npz", ".mnc", ".nrrd", ".mha"}
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -27,12 +28,20 @@ _OTHERS = (
     (b"\x1f\x8b", "a gzip archive"),
     (b"\x89HDF", "an HDF5 file"),
     (b"RIFF", "a RIFF file (WebP, AVI or WAV)"),
-    (b"NRRD", "an NRRD image"),
     (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture"),
     (b"<!DO", "an HTML page"),
     (b"<htm", "an HTML page"),
     (b"{", "a JSON file"),
+    (b"<?xml", "an XML file (GIfTI holds surfaces, not images)"),
+    (b"CDF", "a netCDF file (MINC 1)"),
+    (b"TRACK", "TrackVis streamlines"),
+    (b"mrtrix", "MRtrix streamlines"),
+    (b"BZh", "a bzip2 archive"),
+    (b"SQLite", "a database"),
+    (b"\x7fELF", "a program"),
 )
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def read_head(path: str) -> bytes:
@@ -41,15 +50,11 @@ def read_head(path: str) -> bytes:
     Raises:
         ImageError: If the file is missing, empty, a folder or may not be read.
     """
+    # A pipe would be waited for; only what is a regular file is opened.
+    file_state(path)
     try:
         with open(path, "rb", buffering=0) as file:
             head = file.read(HEAD)
-    except FileNotFoundError as error:
-        raise ImageError("the file does not exist", where=path) from error
-    except IsADirectoryError as error:
-        raise ImageError(
-            "this is a folder, not an image", where=path, todo="name the files, or use a table row for the series"
-        ) from error
     except (OSError, ValueError) as error:
         raise ImageError(f"the file cannot be opened: {_reason(error)}", where=path) from error
     if not head:
@@ -61,7 +66,7 @@ def sniff(path: str) -> str:
     """Name of the reader for a file, by its content.
 
     Returns:
-        ``raster``, ``nifti``, ``dicom`` or ``npz``.
+        ``raster``, ``nifti``, ``dicom``, ``npz`` or ``itk`` (MINC 2, NRRD, MetaImage).
 
     Raises:
         ImageError: If the file cannot be opened or is none of these.
@@ -69,11 +74,27 @@ def sniff(path: str) -> str:
     head = read_head(path)
     reader = sniff_head(head) or _sniff_rest(path, head)
     if reader is None:
-        kind = next((text for start, text in _OTHERS if head.startswith(start)), "of a kind medcnn does not know")
         raise ImageError(
-            f"not an image: the file is {kind}", where=path, todo="readable: JPEG, PNG, TIFF, NIfTI, DICOM, npz"
+            f"not an image: the file is {_other_kind(path, head)}",
+            where=path,
+            todo="readable: DICOM, NIfTI, JPEG, PNG, TIFF, npz, MINC 2, NRRD, MetaImage",
         )
     return reader
+
+
+def _other_kind(path: str, head: bytes) -> str:
+    """In words, what a file is that no reader takes."""
+    if head.startswith(b"\x1f\x8b"):
+        start = _unpacked_start(path)
+        if start[128:132] == b"DICM":
+            return "a gzip archive that holds a DICOM file: unpack it"
+        return "a gzip archive"
+    if len(head) >= 348 and 348 in (struct.unpack("<i", head[:4])[0], struct.unpack(">i", head[:4])[0]):
+        return "an Analyze 7.5 header, which does not say where left and right are: convert it to NIfTI"
+    known = next((text for start, text in _OTHERS if head.startswith(start)), None)
+    if known is None and all(b in b"\t\r\n\f" or b >= 32 for b in head) and head.isascii():
+        return "a text file"
+    return known or "of a kind medcnn does not know"
 
 
 def sniff_head(head: bytes) -> str | None:
@@ -83,6 +104,8 @@ def sniff_head(head: bytes) -> str | None:
         return "dicom"
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", *_TIFF)):
         return "raster"
+    if head.startswith((b"NRRD", b"ObjectType", b"NDims")):
+        return "itk"
     return "nifti" if is_nifti_head(head) else None
 
 
@@ -97,7 +120,9 @@ def is_nifti_head(head: bytes) -> bool:
 
 def _sniff_rest(path: str, head: bytes) -> str | None:
     if head.startswith(b"\x1f\x8b"):
-        return "nifti" if _gzip_holds_nifti(path) else None
+        return "nifti" if is_nifti_head(_unpacked_start(path)) else None
+    if head.startswith(_HDF5):
+        return "itk" if path.lower().endswith(".mnc") else None
     if head.startswith(b"PK"):
         return "npz" if path.lower().endswith(".npz") else None
     if path.lower().endswith(".img") and os.path.exists(f"{path[:-4]}.hdr"):
@@ -105,13 +130,12 @@ def _sniff_rest(path: str, head: bytes) -> str | None:
     return "dicom" if _bare_dicom(path, head) else None
 
 
-def _gzip_holds_nifti(path: str) -> bool:
+def _unpacked_start(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            start = zlib.decompressobj(31).decompress(file.read(4096), HEAD)
+            return zlib.decompressobj(31).decompress(file.read(4096), HEAD)
     except (OSError, zlib.error):
-        return False
-    return is_nifti_head(start)
+        return b""
 
 
 def _bare_dicom(path: str, head: bytes) -> bool:

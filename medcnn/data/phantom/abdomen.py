@@ -87,7 +87,7 @@ def _stomach(build: Build) -> Iterator[Shape]:
         ((52, -34, 4), (34 * size, 34 * size, 46 * size), -10),
         ((14, -46, -36), (40 * size, 24 * size, 24 * size), 0),
     )
-    level = np.float32(build.near(-46, 8))
+    level = build.near(-46, 8)
     full = 320.0 if build.oral else build.near(25, 12)
     for center, radii, turn in parts:
         yield solid(_below_dome(build, ellipsoid(center, radii, turn=turn), 3), build.enhanced(45, 35))
@@ -96,7 +96,17 @@ def _stomach(build: Build) -> Iterator[Shape]:
         inner, box = _below_dome(build, (inner, box), 7)
         yield solid((inner, box), full, mottle=14.0)
         # The patient lies on the back: gas gathers in front of a level.
-        yield solid((lambda x, y, z, inner=inner: np.maximum(inner(x, y, z), y - level), box), GAS)
+        yield solid((_before(inner, level), box), GAS)
+
+
+def _before(inner: Distance, level: float) -> Distance:
+    """The part of a solid in front of a level in y."""
+
+    def distance(x: Array, y: Array, z: Array) -> Array:
+        found: Array = np.maximum(inner(x, y, z), y - np.float32(level))
+        return found
+
+    return distance
 
 
 def _kidneys(build: Build) -> Iterator[Shape]:
@@ -133,10 +143,13 @@ def _small_bowel(build: Build) -> Iterator[Shape]:
             continue
         turn = build.rng.uniform(0, np.pi)
         arm = build.rng.uniform(16, 38)
+        x, y, z = center
+        dx, dy = arm * np.cos(turn), 0.5 * arm * np.sin(turn)
         line = [
-            (center[0] - arm * np.cos(turn), center[1] - 0.5 * arm * np.sin(turn), center[2] - build.rng.uniform(-16, 16)), center,
-            (center[0] + arm * np.cos(turn), center[1] + 0.5 * arm * np.sin(turn), center[2] - build.rng.uniform(-20, 20)),
-        ]  # fmt: skip
+            (x - dx, y - dy, z - build.rng.uniform(-16, 16)),
+            center,
+            (x + dx, y + dy, z - build.rng.uniform(-20, 20)),
+        ]
         r = build.rng.uniform(10.0, 15.5)
         curve = smooth(line, 5)
         yield from path(curve, [r] * 5, build.enhanced(42, 45))
@@ -164,7 +177,7 @@ def _colon(build: Build) -> Iterator[Shape]:
         ([(2, 44, -262), (0, 50, -290), (0, 52, -345)], 17.0),
     )
     for points, radius in lines:
-        curve = smooth(points, 4 * len(points))  # type: ignore[arg-type]
+        curve = smooth(points, 4 * len(points))
         radii = [
             max(9.0, radius * (1 + 0.16 * np.sin(2.1 * k) + 0.08 * build.rng.standard_normal()))
             for k in range(len(curve))

@@ -59,7 +59,9 @@ class Traits:
     def draw(cls, key: str, *, female: bool, age: int) -> Traits:
         """A random person; implants come at fixed rates."""
         rng = generator(key, "traits")
-        size = (0.95 if female else 1.03) + 0.045 * rng.standard_normal()
+        # The young are not grown: 87 % of an adult's size at 12, all of it at 18.
+        grown = 1 - 0.022 * max(0, 18 - age)
+        size = ((0.95 if female else 1.03) + 0.045 * rng.standard_normal()) * grown
         girth = rng.normal(1.04, 0.05)
         rates = rng.random(6)
         return cls(
@@ -123,9 +125,18 @@ class Build:
         return native + (late / 3 if early is None else early) * self.contrast
 
 
-def solid(found: tuple[Distance, Box], hu: float, label: int | None = 0, **options: object) -> Shape:
+def solid(
+    found: tuple[Distance, Box],
+    hu: float,
+    label: int | None = 0,
+    *,
+    core: float | None = None,
+    wall: float = 0.0,
+    mottle: float = 0.0,
+    layer: str = "",
+) -> Shape:
     """A shape from a primitive."""
-    return Shape(found[0], found[1], hu, label, **options)  # type: ignore[arg-type]
+    return Shape(found[0], found[1], hu, label, core, wall, mottle, layer)
 
 
 def bone(found: tuple[Distance, Box], hu: float = 650.0, core: float = 220.0, wall: float = 2.5) -> Shape:

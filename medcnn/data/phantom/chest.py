@@ -135,8 +135,14 @@ def vessels(build: Build, *, lungs: bool = True) -> Iterator[Shape]:
         yield from path(
             smooth([(side * 24, -26, 246), (side * 80, -28, 268), (side * 130, -4, 262)], 5), [7, 6.5, 6, 6, 5.5], vein
         )
-        yield from path(smooth([(side * 3, 14, -138), (side * 28, 18, -180), (side * 58, -6, -240), (side * 78, -54, -320), (side * 80, -50, -430)], 9),
-                        [8, 7.5, 7, 7, 6.5, 6, 6, 6, 5.5], build.enhanced(BLOOD, 100, 200))  # fmt: skip
+        iliac: list[Point] = [
+            (side * 3, 14, -138),
+            (side * 28, 18, -180),
+            (side * 58, -6, -240),
+            (side * 78, -54, -320),
+            (side * 80, -50, -430),
+        ]
+        yield from path(smooth(iliac, 9), [8, 7.5, 7, 7, 6.5, 6, 6, 6, 5.5], build.enhanced(BLOOD, 100, 200))
     for k, (x, y, z) in enumerate(aorta):
         if build.rng.random() < 0.55 * max(0.0, build.traits.wear - 0.2):
             angle = build.rng.uniform(0, 2 * np.pi)

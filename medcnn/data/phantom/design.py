@@ -3,6 +3,9 @@
 Blocks of twelve patients hold each pairing of sex and scanner three times, once without lesions. The plan of
 examinations goes round in fives, so that 60 patients are one full factorial design of plan, lesions (one third
 without), sex and scanner. The second study of a patient is done on the other scanner, in every plan.
+
+As in a hospital's archive, some series are filed under an examination that they do not show. They change places
+within a scanner and a sex, so that what is filed is as balanced as what was examined.
 """
 
 from __future__ import annotations
@@ -26,7 +29,16 @@ PLANS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("ct head",), ("ct pelvis", "film hand")),
 )
 BLOCK = 12
-YOUNGEST, OLDEST = 20, 94
+YOUNGEST, OLDEST = 12, 94
+
+# Share of series that go far beyond their region, and how far at most (mm): below their lower end, above their upper.
+BEYOND: tuple[tuple[str, float, float, float], ...] = (
+    ("chest", 0.08, 170.0, 0.0),
+    ("abdomen", 0.08, 220.0, 0.0),
+    ("abdomen", 0.04, 0.0, 180.0),
+    ("pelvis", 0.08, 0.0, 170.0),
+)
+MISFILED = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,8 @@ class Series:
         inverted: MONOCHROME1.
         supine: A chest film taken lying, anteroposterior.
         part_known: BodyPartExamined is filled in.
+        filed: The part of the body under which the series is filed; empty where it is filed rightly.
+        beyond: How far the series goes below and above its region, in mm.
     """
 
     name: str
@@ -66,6 +80,13 @@ class Series:
     inverted: bool = False
     supine: bool = False
     part_known: bool = True
+    filed: str = ""
+    beyond: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def title(self) -> str:
+        """The part of the body that the archive names."""
+        return self.filed or self.part
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +166,14 @@ def _series(patient: Patient, first: int) -> tuple[Series, ...]:
     return tuple(found)
 
 
-def _chosen(seed: int, what: str, among: Sequence[str], rate: float) -> frozenset[str]:
-    """A random share of names, its size exact (at least one), the same whatever else is drawn."""
-    if not among:
-        return frozenset()
+def _chosen(seed: int, what: str, among: Sequence[str], rate: float, least: int = 1) -> frozenset[str]:
+    """A random share of names, its size exact (at least ``least``), the same whatever else is drawn."""
     order = generator(seed, "rate", what).permutation(len(among))
-    return frozenset(among[k] for k in order[: max(1, round(rate * len(among)))])
+    return frozenset(among[k] for k in order[: max(least, round(rate * len(among)))])
 
 
 def _vary(people: Sequence[Patient], seed: int) -> tuple[Patient, ...]:
-    """Tilt, contrast medium, arms, dose, tight fields, inverted films and localizers at fixed rates."""
+    """Tilt, contrast, arms, dose, fields, inverted films, localizers and what goes wrong, at fixed rates."""
     every = [s for p in people for s in p.series]
     trunk = [s.name for s in every if s.kind == "ct" and s.part != "head"]
     films = [s.name for s in every if s.kind == "film"]
@@ -169,6 +188,7 @@ def _vary(people: Sequence[Patient], seed: int) -> tuple[Patient, ...]:
     supine = _chosen(seed, "supine", chests, 0.3)
     unnamed = _chosen(seed, "unnamed", [s.name for s in every], 0.08)
     scouts = _chosen(seed, "scout", [s.name for s in every if s.kind == "ct" and s.number == 1], 0.3)
+    filed, beyond = _misfiled(people, seed), _beyond(every, seed)
 
     def varied(series: Series) -> Series:
         rng = generator(seed, series.name, "protocol")
@@ -180,6 +200,7 @@ def _vary(people: Sequence[Patient], seed: int) -> tuple[Patient, ...]:
         return replace(
             series, tilt=tilt, contrast=strength, oral=name in oral, arms=arms, dose=dose, tight=name in tight,
             inverted=name in inverted, supine=name in supine, part_known=name not in unnamed,
+            filed=filed.get(name, ""), beyond=beyond.get(name, (0.0, 0.0)),
         )  # fmt: skip
 
     found = []
@@ -192,3 +213,37 @@ def _vary(people: Sequence[Patient], seed: int) -> tuple[Patient, ...]:
                 series.append(replace(scout, part_known=True, arms="none" if one.part == "head" else "up"))
         found.append(replace(person, series=tuple(series)))
     return tuple(found)
+
+
+def _beyond(every: Sequence[Series], seed: int) -> dict[str, tuple[float, float]]:
+    """Series that cover much of a neighbouring region too, such as an abdomen down to the hips."""
+    found: dict[str, tuple[float, float]] = {}
+    for part, rate, down, up in BEYOND:
+        names = [s.name for s in every if s.kind == "ct" and s.part == part and s.name not in found]
+        for name in _chosen(seed, f"{part} {down} {up}", names, rate, 0):
+            far = float(generator(seed, name, "beyond").uniform(0.5, 1.0))
+            found[name] = (far * down, far * up)
+    return found
+
+
+def _misfiled(people: Sequence[Patient], seed: int) -> dict[str, str]:
+    """Series that change places in the archive: the part under which each is filed instead of its own."""
+    strata: dict[tuple[str, str, bool], list[Series]] = {}
+    for person in people:
+        for series in person.series:
+            strata.setdefault((series.kind, series.scanner, person.female), []).append(series)
+    found: dict[str, str] = {}
+    for key, members in strata.items():
+        rng = generator(seed, "misfiled", *key)
+        left = [members[k] for k in rng.permutation(len(members))]
+        wrong = 2 * round(MISFILED * len(members) / 2)
+        while wrong >= 2:
+            # A ring of series of different parts: each takes the title of the next.
+            ring = list({s.part: s for s in left}.values())[:wrong]
+            if len(ring) < 2:
+                break
+            for one, other in zip(ring, ring[1:] + ring[:1], strict=True):
+                found[one.name] = other.part
+            left = [s for s in left if s.name not in found]
+            wrong -= len(ring)
+    return found

@@ -101,11 +101,11 @@ def _common(key: str, patient: Patient, traits: Traits, series: Series, stamp: S
     found.InstitutionName = "Generated Hospital"
     found.ReferringPhysicianName = ""
     found.StationName = scanner.station if modality == "CT" else scanner.station.replace("CT", "XR")
-    found.StudyDescription = f"{modality} {_TITLES[series.part]}"
+    found.StudyDescription = f"{modality} {_TITLES[series.title]}"
     found.ManufacturerModelName = scanner.model if modality == "CT" else f"{scanner.model.split()[0]} Wall"
     _patient(found, key, patient, traits, stamp)
     if series.part_known:
-        found.BodyPartExamined = series.part.upper()
+        found.BodyPartExamined = series.title.upper()
     else:
         # Absent for a part that is known to be unpaired, empty where the header does not tell the part.
         found.Laterality = ""
@@ -153,7 +153,7 @@ class Encoder:
         """One file, with the elements of its own by keyword."""
         from pydicom.dataset import Dataset, FileMetaDataset
         from pydicom.filewriter import write_file_meta_info
-        from pydicom.uid import ExplicitVRLittleEndian
+        from pydicom.uid import UID, ExplicitVRLittleEndian
 
         own = Dataset()
         for name, value in values.items():
@@ -164,8 +164,8 @@ class Encoder:
         meta.MediaStorageSOPClassUID = self._kind
         meta.MediaStorageSOPInstanceUID = own.SOPInstanceUID
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        meta.ImplementationClassUID = _IMPLEMENTATION
-        meta.ImplementationVersionName = "MEDCNN PHANTOM 1"
+        meta.ImplementationClassUID = UID(_IMPLEMENTATION)
+        meta.ImplementationVersionName = "MEDCNN PHANTOM 2"
         head = self._buffer()
         write_file_meta_info(head, meta)
         parts = {**self._parts, **{int(element.tag): self._encode(element) for element in own}}
@@ -188,9 +188,9 @@ def write_scan(
     head = series.part == "head"
     found.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     found.SeriesDescription = (
-        f"{_TITLES[series.part]} {volume.thickness:g} {scanner.kernels[series.part]}{' CM' if series.contrast else ''}"
+        f"{_TITLES[series.title]} {volume.thickness:g} {scanner.kernels[series.part]}{' CM' if series.contrast else ''}"
     )
-    found.ProtocolName = f"{_TITLES[series.part]} routine"
+    found.ProtocolName = f"{_TITLES[series.title]} routine"
     found.PatientPosition = "HFS"
     if series.contrast:
         found.ContrastBolusAgent = "Iodinated, 300 mg/ml"
@@ -198,7 +198,7 @@ def write_scan(
     found.SliceThickness = f"{volume.thickness:g}"
     found.SpacingBetweenSlices = f"{volume.gap * volume.column[1]:.4g}"
     found.KVP = str(scanner.voltage)
-    found.XRayTubeCurrent = int(round(220 * series.dose * (1.6 if head else 1)))
+    found.XRayTubeCurrent = round(220 * series.dose * (1.6 if head else 1))
     found.ExposureTime = 500
     found.GantryDetectorTilt = f"{-series.tilt:g}" if series.tilt else "0"
     found.ConvolutionKernel = scanner.kernels[series.part]
@@ -275,7 +275,7 @@ def _scout(found: Any, stamp: Stamp, film: Film) -> None:
 
 def _radiograph(found: Any, series: Series, film: Film) -> None:
     found.ImageType = ["ORIGINAL", "PRIMARY"]
-    found.SeriesDescription = f"{_TITLES[series.part]} {film.view}"
+    found.SeriesDescription = f"{_TITLES[series.title]} {film.view}"
     found.ViewPosition = film.view
     if film.side:
         found.Laterality = film.side
@@ -300,7 +300,8 @@ def nifti_bytes(array: NDArray[np.uint8], affine: NDArray[np.float64]) -> bytes:
 
     import nibabel
 
-    image = nibabel.Nifti1Image(array, affine)
+    # Of nibabel's own types its stubs know too little to check a call of them.
+    image: Any = nibabel.Nifti1Image(array, affine)  # type: ignore[no-untyped-call]
     image.header.set_xyzt_units("mm")
     image.header.set_sform(affine, code=1)
     image.header.set_qform(affine, code=0)

@@ -176,11 +176,14 @@ def attenuation(hand: Hand, x: Array, y: Array) -> tuple[Array, Array]:
 
 def _lesion(hand: Hand, lesion: Lesion, x: Array, y: Array) -> tuple[Array, float]:
     """What a bone cyst takes away from the attenuation, and its largest radius."""
-    digit = hand.digits[int(lesion.center[0])]
-    rod = digit[min(int(lesion.center[1]), len(digit) - 1)]
+    number = int(lesion.center[0])
+    digit = hand.digits[number]
+    place = min(int(lesion.center[1]), len(digit) - 1)
+    rod = digit[place]
     t = lesion.center[2]
     cx, cy = (rod.start[i] + t * (rod.end[i] - rod.start[i]) for i in (0, 1))
-    radius = min(max(lesion.radii), 1.3 * rod.width)
+    # The bone's usual width limits it, not this person's: the size must tell nothing about sex or age.
+    radius = min(max(lesion.radii), 1.3 * DIGITS[number][3][place])
     gap = ((x - cx) ** 2 + (y - cy) ** 2) / radius**2
     found: Array = np.sqrt(np.maximum(1 - gap, 0))
     return found.astype(np.float32), radius
@@ -236,7 +239,8 @@ def _metal(traits: Traits, hand: Hand, x: Array, y: Array) -> Array:
     rod = hand.digits[3][1]
     t, gap = _along(x, y, rod.start, rod.end)
     band = (np.abs(t - 0.3) < 0.06) & (gap < (9.5 * traits.scale[2]) ** 2)
-    return (2.5 * band).astype(np.float32)
+    found: Array = (2.5 * band).astype(np.float32)
+    return found
 
 
 def _develop(soft: Array, key: str, series: Series, pixel: float) -> Array:

@@ -10,8 +10,9 @@ from medcnn.data.phantom.body import BONE, BRAIN, FAT, GAS, MUSCLE, Build, bone,
 from medcnn.data.phantom.shapes import Array, Box, Distance, Point, Shape, capsule, ellipsoid, loft, plate, tube
 
 SKULL = (
-    (394, 0, 26, 16, 18), (402, 0, 14, 42, 46), (412, 0, 2, 57, 67), (435, 0, -14, 66, 84), (460, 0, -16, 72, 93), (485, 0, -14, 75, 95),
-    (510, 0, -12, 74, 93), (530, 0, -10, 67, 84), (546, 0, -9, 54, 67), (557, 0, -8, 34, 44), (563, 0, -8, 8, 10),
+    (394, 0, 26, 16, 18), (402, 0, 14, 42, 46), (412, 0, 2, 57, 67), (435, 0, -14, 66, 84), (460, 0, -16, 72, 93),
+    (485, 0, -14, 75, 95), (510, 0, -12, 74, 93), (530, 0, -10, 67, 84), (546, 0, -9, 54, 67), (557, 0, -8, 34, 44),
+    (563, 0, -8, 8, 10),
 )  # fmt: skip
 FACE = (
     (352, 0, -58, 12, 10), (362, 0, -54, 32, 28), (380, 0, -50, 46, 44), (400, 0, -50, 54, 54), (425, 0, -48, 60, 62),
@@ -119,7 +120,7 @@ def _gyri(build: Build) -> tuple[Distance, Box]:
 
 
 def _brain(build: Build) -> Iterator[Shape]:
-    wear, near = build.traits.wear, build.near
+    wear = build.traits.wear
     gray, white = build.enhanced(39, 3), build.enhanced(29, 2)
     yield solid(cranium(WALL + 1.2 + 1.6 * wear), gray, BRAIN, core=white, wall=5.0, mottle=1.5)
     yield solid(_gyri(build), 9, BRAIN)
@@ -141,6 +142,12 @@ def _brain(build: Build) -> Iterator[Shape]:
     yield from path([(0, 10, 402), (0, 4, 436), (0, 8, 462)], [8, 13, 12], 34, BRAIN)
     yield solid(ellipsoid((0, -14, 450), (15, 9, 7)), 6, BRAIN)
     yield solid(ellipsoid((0, 20, 458), (15, 4, 8)), 6, BRAIN)
+    yield from _ventricles(build)
+
+
+def _ventricles(build: Build) -> Iterator[Shape]:
+    """The ventricles, wider with age, and what calcifies beside them."""
+    wear, near = build.traits.wear, build.near
     size = 0.75 + 0.9 * wear + 0.12 * near(0, 1)
     for side in (-1, 1):
         horn = smooth(

@@ -19,8 +19,8 @@ def shapes(build: Build) -> Iterator[Shape]:
             yield solid(found, METAL, None, layer="metal")
     if traits.pacemaker:
         yield solid(ellipsoid((100, -104, 232), (24, 5, 22), turn=24), METAL, None, layer="metal")
-        for end in ((42, -50, 96), (-8, -34, 136)):
-            lead = smooth([(86, -96, 246), (58, -30, 262), (-18, -22, 244), (-26, -18, 190), (-22, -24, 140), end], 14)  # type: ignore[list-item]
+        for end in ((42.0, -50.0, 96.0), (-8.0, -34.0, 136.0)):
+            lead = smooth([(86, -96, 246), (58, -30, 262), (-18, -22, 244), (-26, -18, 190), (-22, -24, 140), end], 14)
             for found in tube(lead, [1.3] * len(lead)):
                 yield solid(found, 4500, None, layer="metal")
     if traits.clips:

@@ -10,7 +10,7 @@ import numpy as np
 from medcnn.data.phantom.abdomen import liver
 from medcnn.data.phantom.body import Build, Traits, generator, solid
 from medcnn.data.phantom.chest import lung
-from medcnn.data.phantom.shapes import Distance, Point, Shape, depths, ellipsoid
+from medcnn.data.phantom.shapes import Array, Box, Distance, Point, Shape, depths, ellipsoid
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Lesion:
         kind: What it is, such as ``lung nodule``.
         part: The part of the body.
         center: In reference coordinates, mm.
-        radii: Half axes in mm.
+        radii: Half axes in the patient in mm, whatever the size of the body.
         turn: Rotation about z in degrees.
         visibility: Contrast with the surroundings, 0 (none) to 1 (obvious).
     """
@@ -82,11 +82,11 @@ def _place(rng: np.random.Generator, traits: Traits, part: str, site: tuple[str,
     kind, _, smallest, largest = site
     size = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
     visibility = float(np.clip(np.exp(rng.uniform(np.log(0.04), np.log(1.3))), 0, 1))
-    radii = tuple(float(size * rng.uniform(0.75, 1.2)) for _ in range(3))
+    rx, ry, rz = (float(size * rng.uniform(0.75, 1.2)) for _ in range(3))
     center = _PLACES[kind](rng, traits, size)
     if center is None:
         return None
-    return Lesion(kind, part, center, radii, float(rng.uniform(-90, 90)), visibility)  # type: ignore[arg-type]
+    return Lesion(kind, part, center, (rx, ry, rz), float(rng.uniform(-90, 90)), visibility)
 
 
 def _inside(rng: np.random.Generator, low: Point, high: Point, distance: Distance, depth: float) -> Point | None:
@@ -173,15 +173,24 @@ def lesion_shapes(lesions: Sequence[Lesion], build: Build) -> Iterator[Shape]:
             continue
         around, obvious = _hu(lesion, build)
         hu = around + lesion.visibility * (obvious - around)
-        found = ellipsoid(lesion.center, lesion.radii, turn=lesion.turn)
-        rough = generator(build.traits.key, "surface", k).uniform(0, 2 * np.pi, 3).astype(np.float32)
-        smallest = np.float32(min(lesion.radii))
-
-        def distance(x, y, z, inner=found[0], p=rough, r=smallest):  # type: ignore[no-untyped-def]
-            wave = np.sin(3.1 * x / r + p[0]) + np.sin(2.7 * y / r + p[1]) + np.sin(2.3 * z / r + p[2])
-            return inner(x, y, z) + np.float32(0.06) * r * wave.astype(np.float32)
-
+        found = _uneven(lesion, build.traits.scale, generator(build.traits.key, "surface", k))
         soft = 0.25 * abs(obvious - around) * lesion.visibility * 0.3
-        margin = float(0.2 * smallest)
-        box = (*(v + (margin if i % 2 else -margin) for i, v in enumerate(found[1])),)
-        yield solid((distance, box), hu, None, mottle=soft, layer=f"lesion-{k}")  # type: ignore[arg-type]
+        yield solid(found, hu, None, mottle=soft, layer=f"lesion-{k}")
+
+
+def _uneven(lesion: Lesion, scale: Point, rng: np.random.Generator) -> tuple[Distance, Box]:
+    """The ellipsoid of a lesion with a wavy surface, in reference coordinates."""
+    # Small bodies do not have small lesions: the size must tell nothing about sex or age.
+    wide = (scale[0] + scale[1]) / 2
+    radii = (lesion.radii[0] / wide, lesion.radii[1] / wide, lesion.radii[2] / scale[2])
+    inner, (x1, x2, y1, y2, z1, z2) = ellipsoid(lesion.center, radii, turn=lesion.turn)
+    p, q, s = (float(v) for v in rng.uniform(0, 2 * np.pi, 3))
+    r = min(radii)
+
+    def distance(x: Array, y: Array, z: Array) -> Array:
+        wave = np.sin(3.1 / r * x + p) + np.sin(2.7 / r * y + q) + np.sin(2.3 / r * z + s)
+        found: Array = inner(x, y, z) + 0.06 * r * wave
+        return found
+
+    margin = 0.2 * r
+    return distance, (x1 - margin, x2 + margin, y1 - margin, y2 + margin, z1 - margin, z2 + margin)

@@ -79,6 +79,8 @@ def _row(patient: Patient, series: Series, stamp: Stamp, place: Path, parts: Seq
         "kind": series.kind,
         "modality": "CR" if series.kind == "film" else "CT",
         "body_part": series.part,
+        "filed": series.title,
+        "beyond": round(sum(series.beyond), 1),
         "scanner": series.scanner,
         "sex": "F" if patient.female else "M",
         "age": patient.age,

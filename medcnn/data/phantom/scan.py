@@ -15,7 +15,7 @@ from medcnn.data.phantom.scanner import SCANNERS, SIZES, Scanner, degrade, store
 from medcnn.data.phantom.shapes import Array, Canvas
 
 # Lower and upper end in the reference body, and their standard deviation: neighbours overlap, as in hospitals.
-COVERAGE = {"head": (388, 556, 12), "chest": (12, 302, 13), "abdomen": (-142, 70, 13), "pelvis": (-385, -138, 13)}
+COVERAGE = {"head": (388, 556, 12), "chest": (24, 302, 12), "abdomen": (-146, 56, 12), "pelvis": (-385, -152, 12)}
 NOD = 420.0
 # Sample points painted at once: about 25 bytes each.
 POINTS = 6_000_000
@@ -134,7 +134,8 @@ def scan(key: str, series: Series, traits: Traits, lesions: Sequence[Lesion], si
     pose = Pose.draw(key, traits, head=head)
     gap = round((grain.head if head else grain.body) * scanner.gap, 2)
     thickness = round(gap * float(rng.choice([0.7, 0.85, 1.0])), 2)
-    low, high, spread = COVERAGE[series.part]
+    bottom, top, spread = COVERAGE[series.part]
+    low, high = bottom - series.beyond[0], top + series.beyond[1]
     start, end = ((v + spread * float(np.clip(rng.standard_normal(), -2, 2))) * traits.scale[2] for v in (low, high))
     planes = start + gap * np.arange(max(4, int((end - start) / gap) + 1))
     pixel = round(_field(rng, series, traits, scanner) / grain.matrix, 4)
@@ -200,13 +201,13 @@ def _block(
     return canvas
 
 
-def _table(canvas: Canvas, x: NDArray[np.float64], y: NDArray[np.float64], pixel: float, head: bool) -> None:
+def _table(canvas: Canvas, x: Array, y: Array, pixel: float, head: bool) -> None:
     """A curved carbon plate with its lower shell, or the cradle of a head; it does not turn with the patient."""
     x, y = x.astype(np.float32), y[:1].astype(np.float32)
     if head:
         ring = np.abs(np.hypot(x, y + 112) - 121) - 2.2
         depth = np.maximum(ring, -y - 120)
-        surfaces = ((depth, -350.0),)
+        surfaces: tuple[tuple[Array, float], ...] = ((depth, -350.0),)
     else:
         inside = np.abs(x) - 205
         top = y - x * x / -900.0 - 4

@@ -47,9 +47,37 @@ class Scanner:
 
 
 SCANNERS = {
-    "A": Scanner("A", "Norrland Imaging", "Helix 64", "CTA1", {"head": "H40", "chest": "B60", "abdomen": "B35", "pelvis": "B35"}, 0.75, 13.0, 0.55, (1.04, 1.20), 0.9, True, True, 120),
-    "B": Scanner("B", "Alpen Medical", "Spira 16", "CTB1", {"head": "SOFT", "chest": "LUNG", "abdomen": "STANDARD", "pelvis": "STANDARD"}, 1.45, 9.0, 0.95, (1.12, 1.38), 1.1, False, False, 130),
-}  # fmt: skip
+    "A": Scanner(
+        name="A",
+        manufacturer="Norrland Imaging",
+        model="Helix 64",
+        station="CTA1",
+        kernels={"head": "H40", "chest": "B60", "abdomen": "B35", "pelvis": "B35"},
+        blur=0.75,
+        noise=13.0,
+        grain=0.55,
+        roomy=(1.04, 1.20),
+        gap=0.9,
+        padded=True,
+        signed=True,
+        voltage=120,
+    ),
+    "B": Scanner(
+        name="B",
+        manufacturer="Alpen Medical",
+        model="Spira 16",
+        station="CTB1",
+        kernels={"head": "SOFT", "chest": "LUNG", "abdomen": "STANDARD", "pelvis": "STANDARD"},
+        blur=1.45,
+        noise=9.0,
+        grain=0.95,
+        roomy=(1.12, 1.38),
+        gap=1.1,
+        padded=False,
+        signed=False,
+        voltage=130,
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)

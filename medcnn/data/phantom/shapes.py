@@ -62,6 +62,10 @@ class Profile:
         rows = np.clip(np.rint(z - self.low), 0, self.table.shape[1] - 1).astype(np.intp)
         return [column[rows] for column in self.table]
 
+    def at(self, z: float) -> list[float]:
+        """The columns at one ``z``."""
+        return [float(column[0]) for column in self(np.array([z], np.float32))]
+
 
 def ellipsoid(center: Point, radii: Point, *, turn: float = 0.0, pitch: float = 0.0) -> tuple[Distance, Box]:
     """An ellipsoid turned by ``turn`` degrees about z after ``pitch`` degrees about x."""
@@ -87,11 +91,13 @@ def ellipsoid(center: Point, radii: Point, *, turn: float = 0.0, pitch: float = 
         found: Array = near * (near - 1) / np.maximum(slope, np.float32(1e-6))
         return np.where(near < np.float32(0.02), -smallest, found)
 
-    reach = max(rx, ry) if turn else 0.0
-    ax, ay, az = max(rx, reach), max(ry, reach), rz
+    ax, ay, az = radii
+    if turn:
+        ax = ay = max(ax, ay)
     if pitch:
         ay = az = max(ay, az)
-    return distance, (cx - ax, cx + ax, cy - ay, cy + ay, cz - az, cz + az)
+    x, y, z = center
+    return distance, (x - ax, x + ax, y - ay, y + ay, z - az, z + az)
 
 
 def capsule(start: Point, end: Point, radius: float, radius_end: float | None = None) -> tuple[Distance, Box]:
@@ -151,7 +157,8 @@ def loft(knots: Sequence[Sequence[float]], *, square: float = 0.0, grow: float =
         np.sqrt(near, out=near)
         near -= np.float32(1)
         near *= np.minimum(a, b)
-        return np.maximum(near, np.maximum(profile.low - z, z - profile.high), out=near)
+        found: Array = np.maximum(near, np.maximum(profile.low - z, z - profile.high), out=near)
+        return found
 
     wide, deep = table[:, 3].max() + grow, table[:, 4].max() + grow
     x, y = table[:, 1], table[:, 2]
@@ -230,7 +237,8 @@ class Canvas:
         found = depth * (np.float32(-1) / self.edge)
         found += np.float32(0.5)
         np.maximum(found, np.float32(0), out=found)
-        return np.minimum(found, np.float32(1), out=found)
+        np.minimum(found, np.float32(1), out=found)
+        return found
 
     def paint(self, shape: Shape) -> None:
         """Cover what was there, as far as the shape reaches."""

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medcnn.data.phantom import VERSION
 from medcnn.data.phantom.body import ORGANS
 from medcnn.data.phantom.design import BODY_PARTS
 from medcnn.data.phantom.patient import Rows
 
-VERSION = 1
 SERIES_COLUMNS = (
-    "series", "patient", "study", "kind", "modality", "body_part", "scanner", "sex", "age", "patient_lesions", "lesions",
-    "images", "rows", "columns", "spacing", "spacing_z", "view", "tilt", "contrast", "inverted", "dose", "arms",
-    "body_part_in_header", "date", "study_uid", "series_uid", "path", "organ_mask", "lesion_mask",
+    "series", "patient", "study", "kind", "modality", "body_part", "filed", "beyond", "scanner", "sex", "age",
+    "patient_lesions", "lesions", "images", "rows", "columns", "spacing", "spacing_z", "view", "tilt", "contrast",
+    "inverted", "dose", "arms", "body_part_in_header", "date", "study_uid", "series_uid", "path", "organ_mask",
+    "lesion_mask",
 )  # fmt: skip
 IMAGE_COLUMNS = ("image", "series", "index", "file", "body_width_mm", "lesions", "lesion_pixels")
 

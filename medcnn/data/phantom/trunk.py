@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,19 +25,20 @@ CAVITY = (
 )  # fmt: skip
 # Center of the vertebral bodies in y.
 SPINE = Profile(
-    ((-200, 46), (-180, 42), (-100, 36), (0, 46), (100, 60), (180, 62), (250, 50), (290, 36), (320, 22), (360, 13), (412, 14))
+    ((-200, 46), (-180, 42), (-100, 36), (0, 46), (100, 60), (180, 62), (250, 50), (290, 36), (320, 22), (360, 13),
+     (412, 14))
 )  # fmt: skip
 SQUARE = 0.35
 SPINAL_FLUID = 18.0
 
 
 def _spine(z: float) -> float:
-    return float(SPINE(np.float32(z).reshape(1, 1, 1))[0].ravel()[0])
+    return SPINE.at(z)[0]
 
 
 def vertebrae() -> list[tuple[float, float, float, float]]:
     """Centers in z with half width, half depth and half height of the bodies, from the fifth lumbar upwards."""
-    lumbar = [(-163 + 34 * k, 24.0 - k, 17.0 - 0.4 * k, 13.5) for k in range(5)]
+    lumbar = [(-163.0 + 34 * k, 24.0 - k, 17.0 - 0.4 * k, 13.5) for k in range(5)]
     thoracic = [(12 + 24 * k, 18.5 - 0.6 * k, 15.0 - 0.4 * k, 10.0) for k in range(12)]
     cervical = [(300 + 17 * k, 11.0 - 0.2 * k, 8.5, 7.0) for k in range(7)]
     return lumbar + thoracic + cervical
@@ -50,9 +52,9 @@ def envelope(build: Build) -> Iterator[Shape]:
         ((-352, 1.0), (-230, 1.1), (-120, 1.25), (0, 0.9), (150, 0.65), (280, 0.45), (330, 0.15), (412, 0.1))
     )
     knots = [
-        (z, x, y - 0.25 * fat * float(grow(np.float32([[z]]))[0].ravel()[0]) * (z < 60), a + g, b + g)
+        (z, x, y - 0.25 * (g - 3.0) * (z < 60), a + g, b + g)
         for z, x, y, a, b in MUSCLES
-        for g in [3.0 + fat * float(grow(np.float32([[z]]))[0].ravel()[0])]
+        for g in [3.0 + fat * grow.at(z)[0]]
     ]
     if build.arms != "none":
         yield from _arms(build)
@@ -114,11 +116,11 @@ def _arms(build: Build) -> Iterator[Shape]:
             elbow, hand = (side * out, 18.0, -20.0), (side * (out - 8), -10.0, -230.0)
             points = [(side * 152.0, 8.0, 262.0), (side * (out - 22), 10.0, 180.0), elbow, hand]
         radii = (52.0, 40.0, 34.0, 26.0)[: len(points)]
-        for start, end, r, s in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
-            yield solid(capsule(start, end, r + fat, s + fat), 15, core=FAT, wall=1.8)
-        for start, end, r, s in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
-            yield solid(capsule(start, end, r, s), MUSCLE, mottle=10.0)
-        for k, (start, end) in enumerate(zip(points[:-1], points[1:], strict=True)):
+        for found in tube(points, [r + fat for r in radii]):
+            yield solid(found, 15, core=FAT, wall=1.8)
+        for found in tube(points, radii):
+            yield solid(found, MUSCLE, mottle=10.0)
+        for k, (start, end) in enumerate(pairwise(points)):
             yield bone(capsule(start, end, 12.0 if k == 0 else 10.5), 1000, 60, 4.0)
         yield bone(ellipsoid((side * 148, 5, 268), (23, 23, 24)), 600, 240)
 
@@ -134,7 +136,12 @@ def skeleton(build: Build) -> Iterator[Shape]:
     ]
     yield bone(loft(front), 420, 160, 2)
     for side in (-1, 1):
-        knots: list[Point] = [(side * 22.0, -66.0, 238.0), (side * 60.0, -62.0, 262.0), (side * 105.0, -30.0, 276.0), (side * 140.0, -8.0, 284.0)]  # fmt: skip
+        knots: list[Point] = [
+            (side * 22.0, -66.0, 238.0),
+            (side * 60.0, -62.0, 262.0),
+            (side * 105.0, -30.0, 276.0),
+            (side * 140.0, -8.0, 284.0),
+        ]
         for found in tube(knots, (9.0, 6.5, 6.5, 7.5)):
             yield bone(found, 750, 260)
         yield bone(ellipsoid((side * 105, 62, 205), (44, 4.5, 62), turn=side * -38), 500, 250, 1.5)
@@ -199,7 +206,7 @@ def _ribs(build: Build) -> Iterator[Shape]:
             points: list[Point] = []
             for t in np.linspace(0.13, end, 10):
                 z = start + 6 * np.sin(np.pi * t) - drop * t**1.3
-                x, y, a, b = (float(v.ravel()[0]) for v in cavity(np.float32([[[max(z, -60.0)]]])))
+                x, y, a, b = cavity.at(max(float(z), -60.0))
                 angle = np.pi * t
                 points.append((side * (x + (a + 7) * np.sin(angle)), y + (b + 7) * np.cos(angle), float(z)))
             points.insert(0, (side * 16.0, _spine(start) + 16, start))
@@ -208,7 +215,9 @@ def _ribs(build: Build) -> Iterator[Shape]:
                 for found in tube(points, np.linspace(thick + 0.6, thick, len(points)).tolist())
             )
             if 2 <= k <= 10:
-                gristle = smooth([points[-1], (side * (30 + 3 * (10 - k)), -90.0, points[-1][2] + (10 if k > 6 else 34)),
-                                  (side * 14.0, -94.0 + 3 * max(0, k - 6), max(100.0, points[-1][2] + (14 if k > 6 else 60)))], 4)  # fmt: skip
+                x, y, z = points[-1]
+                bend = (side * (30.0 + 3 * (10 - k)), -90.0, z + (10 if k > 6 else 34))
+                front = (side * 14.0, -94.0 + 3 * max(0, k - 6), max(100.0, z + (14 if k > 6 else 60)))
+                gristle = smooth([(x, y, z), bend, front], 4)
                 calcium = 90 + (200 * build.traits.wear if build.rng.random() < 0.5 else 0)
                 yield from path(gristle, [thick] * 4, calcium)

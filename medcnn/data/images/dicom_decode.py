@@ -1,0 +1,195 @@
+"""Stored values of DICOM frames: read in place where they are plain, decompressed by pydicom's plug-ins elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.data.images.dicom_file import Source, reason
+from medcnn.data.images.dicom_format import Format
+from medcnn.data.images.gdcm_helper import decode_by_gdcm
+from medcnn.errors import ImageError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_COPY = "copy the file anew"
+_JP2 = b"\0\0\0\x0cjP  "
+_ALL_FAILED = "Unable to decode as exceptions were raised by all available plugins: "
+
+
+def decode_frames(source: Source, form: Format, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
+    """Stored values of the frames asked for, in their order.
+
+    Args:
+        source: The opened file.
+        form: Its image pixel module.
+        frames: Positions of frames.
+
+    Yields:
+        ``(Y, X)``, or ``(Y, X, 3)`` RGB; unused bits are masked, palettes and YBR are resolved.
+
+    Raises:
+        ImageError: If a frame is not there, the data are truncated, or their compression cannot be undone.
+    """
+    for frame in frames:
+        if not 0 <= frame < form.frames:
+            raise ImageError(f"there is no frame {frame}: the file has {form.frames}", where=source.path)
+    plain = form.native and form.samples == 1 and form.photometric != "PALETTE COLOR"
+    arrays = _read_in_place(source, form, frames) if plain else _by_pydicom(source, form, frames)
+    for raw in arrays:
+        if raw.shape[:2] != form.shape or raw.size == 0:
+            words = "x".join(map(str, raw.shape))
+            raise ImageError(f"the pixels decode to {words}, the header says {form.shape}", where=source.path)
+        yield raw if raw.dtype.isnative else raw.astype(raw.dtype.newbyteorder("="))
+
+
+def _read_in_place(source: Source, form: Format, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
+    kind = np.dtype(f"{'<' if form.allocated > 8 else ''}{'i' if form.signed else 'u'}{form.allocated // 8}")
+    start, count = source.pixels_at or 0, form.shape[0] * form.shape[1]
+    have = min(source.pixels_length, source.state[0] - start)
+    if have < form.frames * form.frame_bytes:
+        raise ImageError(
+            f"the pixel data are truncated: {have} of {form.frames * form.frame_bytes} bytes",
+            where=source.path,
+            todo=_COPY,
+        )
+    with open(source.path, "rb", buffering=0) as file:
+        for frame in frames:
+            file.seek(start + frame * form.frame_bytes)
+            raw = np.fromfile(file, kind, count)
+            if raw.size != count:
+                raise ImageError("the pixel data are truncated", where=source.path, todo=_COPY)
+            yield _mask(raw.reshape(form.shape), form)
+
+
+def _mask(raw: NDArray[Any], form: Format) -> NDArray[Any]:
+    """Only the bits stored, at the bottom, with their sign (PS3.5 section 8.1)."""
+    if form.stored == form.allocated:
+        return raw
+    below = form.high - (form.stored - 1)
+    above = form.allocated - 1 - form.high
+    if form.signed:
+        # Shifting a signed number right repeats its sign: the bits above are gone and the sign is right.
+        return np.asarray(np.right_shift(np.left_shift(raw, above), above + below))
+    shifted = np.right_shift(raw, below) if below else raw
+    return np.asarray(np.bitwise_and(shifted, raw.dtype.type(2**form.stored - 1)))
+
+
+def _by_pydicom(source: Source, form: Format, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
+    from pydicom.pixels.decoders.base import get_decoder
+
+    full = source.full()
+    syntax = full.file_meta.TransferSyntaxUID
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError as error:
+        raise _decoding_error(full, source.path, error) from error
+    if "JPEG 2000" in syntax.name:
+        _check_boxes(full, source.path)
+    safe = [name for name in decoder.available_plugins if name != "gdcm"]
+    if syntax.name.startswith("JPEG Extended") and form.stored > 8:
+        safe = [name for name in safe if name == "pylibjpeg"]
+    # Pillow knows fewer forms of JPEG 2000 than OpenJPEG.
+    safe.sort(key=lambda name: name == "pillow")
+    if syntax.is_encapsulated and not safe:
+        yield from _by_gdcm(source, form, frames, None)
+        return
+    done = 0
+    try:
+        for raw, meta in _iterate(decoder, full, frames, safe):
+            yield _colours(np.asarray(raw), full, str(meta.get("photometric_interpretation", "")), source.path)
+            done += 1
+    except (ImageError, MemoryError, GeneratorExit, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # A panic of a decoder in Rust is no Exception.
+        failed = _decoding_error(full, source.path, error)
+        if "gdcm" not in decoder.available_plugins or isinstance(error, AttributeError):
+            raise failed from error
+        yield from _by_gdcm(source, form, frames[done:], failed)
+
+
+def _check_boxes(full: Dataset, path: str) -> None:
+    """Refuse JP2 boxes of no length before the code stream: pydicom would walk on the spot for ever."""
+    data = full.get("PixelData") or b""
+    at = data.find(_JP2)
+    while at >= 0:
+        at += 12
+        while at < len(data) and data[at + 4 : at + 8] != b"jp2c":
+            length = int.from_bytes(data[at : at + 4], "big")
+            if length == 0:
+                raise ImageError("the pixel data are damaged: a JPEG 2000 box has no length", where=path, todo=_COPY)
+            at += length
+        at = data.find(_JP2, at)
+
+
+def _iterate(decoder: Any, full: Dataset, frames: Sequence[int], plugins: list[str]) -> Iterator[Any]:
+    """Frames by the first plug-in that can decode the first of them."""
+    for at, name in enumerate(plugins):
+        arrays = decoder.iter_array(full, indices=list(frames), decoding_plugin=name)
+        try:
+            first = next(arrays)
+        except (RuntimeError, NotImplementedError, ValueError):
+            if at == len(plugins) - 1:
+                raise
+            continue
+        yield first
+        yield from arrays
+        return
+    # Native data need no plug-in.
+    yield from decoder.iter_array(full, indices=list(frames))
+
+
+def _by_gdcm(source: Source, form: Format, frames: Sequence[int], before: ImageError | None) -> Iterator[NDArray[Any]]:
+    """Frames by GDCM in its own process; where it fails too, the first decoder's reason counts."""
+    syntax = source.dataset.file_meta.TransferSyntaxUID
+    twelve = syntax.name.startswith("JPEG Extended") and form.stored > 8
+    for frame in frames:
+        try:
+            raw, photometric = decode_by_gdcm(source, form, frame, twelve=twelve)
+        except ImageError as error:
+            if before is not None:
+                raise before from error
+            todo = "copy the file anew; or try another decoder: pip install pylibjpeg-libjpeg (its licence is the GPL)"
+            raise ImageError(
+                f"the pixels cannot be decompressed ({syntax.name}): {error.what}", where=source.path, todo=todo
+            ) from error
+        yield _colours(raw, source.full(), photometric, source.path)
+
+
+def _colours(raw: NDArray[Any], full: Dataset, photometric: str, path: str) -> NDArray[Any]:
+    """Palettes become RGB (grey where all entries are grey stays RGB: the object says that it is coloured)."""
+    if photometric.upper() != "PALETTE COLOR":
+        return raw
+    from pydicom.pixels.processing import apply_color_lut
+
+    try:
+        colours = np.asarray(apply_color_lut(raw, full))
+    except Exception as error:
+        raise ImageError(f"the colour palette cannot be applied: {reason(error)}", where=path) from error
+    # Palettes of 16 bit carry their colour in the upper byte (PS3.3 C.7.6.3.1.6).
+    return (colours >> 8).astype(np.uint8) if int(full.RedPaletteColorLookupTableDescriptor[2]) == 16 else colours
+
+
+def _decoding_error(full: Dataset, path: str, error: BaseException) -> ImageError:
+    # Plug-ins report one a line; the first line alone says nothing.
+    words = " ".join(str(error).split()).removeprefix(_ALL_FAILED)[:300] or type(error).__name__
+    syntax = full.file_meta.TransferSyntaxUID
+    if "missing required element" in words.lower() or isinstance(error, AttributeError):
+        return ImageError(f"the header lacks what it takes to read the pixels: {words}", where=path)
+    if any(part in words for part in ("length of the pixel data", "less than expected", "expected length")):
+        return ImageError("the pixel data are truncated", where=path, todo=_COPY)
+    if isinstance(error, NotImplementedError):
+        return ImageError(
+            f"there is no decoder for {syntax.name}", where=path, todo="convert the file, or leave it out"
+        )
+    if syntax.is_encapsulated:
+        todo = "see which codecs there are: medcnn doctor; or convert the file, for example with gdcmconv --raw"
+        known = isinstance(error, RuntimeError)
+        return ImageError(
+            f"the pixels cannot be decompressed ({syntax.name}): {words}", where=path, todo=todo if known else _COPY
+        )
+    return ImageError(f"the pixels cannot be read: {reason(error)}", where=path, todo=_COPY)

@@ -39,7 +39,17 @@ FORMAT = 2
 # What a run that was killed left half written is removed after this time.
 STALE_S = 24 * 3600
 # Libraries that decode: another version may give other pixels.
-_DECODERS = ("numpy", "pillow", "pydicom", "nibabel", "python-gdcm", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls")
+_DECODERS = (
+    "numpy",
+    "pillow",
+    "pydicom",
+    "nibabel",
+    "SimpleITK",
+    "python-gdcm",
+    "pylibjpeg-openjpeg",
+    "pylibjpeg-rle",
+    "pyjpegls",
+)
 _SOURCES = (
     "data/images/*.py",
     "data/preprocess.py",
@@ -158,8 +168,18 @@ class Cache:
 
 def _facts_from(columns: dict[str, list[Any]]) -> list[ImageFacts]:
     rows = zip(*(columns[f.name] for f in fields(ImageFacts)), strict=True)
+    # Most images are alike in these: one object serves them all.
+    seen: dict[Any, Any] = {}
     return [
-        ImageFacts(case, digest, tuple(shape), dtype, None if spacing is None else tuple(spacing), low, high)
+        ImageFacts(
+            case,
+            digest,
+            seen.setdefault(tuple(shape), tuple(shape)),
+            seen.setdefault(dtype, dtype),
+            None if spacing is None else seen.setdefault(tuple(spacing), tuple(spacing)),
+            low,
+            high,
+        )
         for case, digest, shape, dtype, spacing, low, high in rows
     ]
 

@@ -105,7 +105,8 @@ def read_document(path: Path) -> Document:
     except UnicodeDecodeError as error:
         raise MedcnnError("the file is not text in UTF-8", where=str(path)) from error
     except OSError as error:
-        raise MedcnnError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
+        todo = "check that it is a file which you may read"
+        raise MedcnnError(f"the file cannot be read: {error.strerror}", where=str(path), todo=todo) from error
     return parse_document(text, str(path))
 
 

@@ -51,6 +51,12 @@ def anonymous(pid: int) -> int:
     return 0
 
 
+def last_line(path: Path) -> str:
+    """The step that the run is at, as it says itself."""
+    lines = path.read_text(errors="replace").split("\n")
+    return next((line.strip()[:80] for line in reversed(lines) if line.strip()), "")
+
+
 def measure(recipe: str, data: str, limit: str, changes: list[str], folder: Path) -> dict[str, object]:
     """One run: its peak over all processes, that of its largest process, and its time."""
     command = [
@@ -59,21 +65,23 @@ def measure(recipe: str, data: str, limit: str, changes: list[str], folder: Path
     ]  # fmt: skip
     if limit != "all":
         command.append(f"data.limit={limit}")
-    start, peak, largest = time.monotonic(), 0, 0
+    start, peak, largest, during = time.monotonic(), 0, 0, ""
     with open(folder / "log.txt", "wb") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "MEDCNN_DATA": data}
         )
         while process.poll() is None:
             taken = [anonymous(pid) for pid in tree(process.pid)]
-            peak, largest = max(peak, sum(taken)), max([largest, *taken])
+            largest = max([largest, *taken])
+            if sum(taken) > peak:
+                peak, during = sum(taken), last_line(folder / "log.txt")
             time.sleep(SAMPLE_S)
     if process.returncode:
         raise SystemExit((folder / "log.txt").read_text(errors="replace")[-2000:])
     index = next(folder.glob("cache/*/index.json"))
     cases = len(json.loads(index.read_text())["facts"]["case"])
     return {
-        "limit": limit, "cases": cases, "peak_bytes": peak, "peak_GB": round(peak / 1e9, 3),
+        "limit": limit, "cases": cases, "peak_bytes": peak, "peak_GB": round(peak / 1e9, 3), "peak_during": during,
         "largest_process_GB": round(largest / 1e9, 3), "seconds": round(time.monotonic() - start, 1),
     }  # fmt: skip
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -25,12 +23,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     folder = tmp_path_factory.mktemp("cache")
     images = np.arange(COUNT, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 1, 2, 3), np.uint8)
     (folder / "images.bin").write_bytes(images.tobytes())
-    facts = [asdict(ImageFacts(f"c{i}", str(i), (1, 2, 3), "uint8", None, 0, 1)) for i in range(COUNT)]
-    index = {"format": FORMAT, "shape": [1, 2, 3], "dtype": "uint8", "facts": facts, "exclusions": []}
-    (folder / "index.json").write_text(json.dumps(index))
-    cache = Cache.open(folder, [Case(f"c{i}", (ImageRef((str(i),)),)) for i in range(COUNT)])
-    assert cache is not None
-    return cache
+    cases = tuple(Case(f"c{i}", (ImageRef((str(i),)),)) for i in range(COUNT))
+    facts = tuple(ImageFacts(c.id, c.id, (1, 2, 3), "uint8", None, 0, 1) for c in cases)
+    return Cache(folder, cases, facts, (), (1, 2, 3), "uint8")
 
 
 def loader(cache: Cache, rows: np.ndarray, size: int, **options: object) -> BatchLoader:

@@ -11,10 +11,9 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 
 Write = Callable[..., str]
 
@@ -64,7 +63,13 @@ def save(path: Path, found: pydicom.Dataset) -> str:
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Write:
+def write_one(tmp_path: Path) -> Write:
+    """Write one image by its values and elements; returns its path."""
+    return lambda name, values, **tags: save(tmp_path / name, dataset(values, **tags))
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., list[str]]:
     """Write slices ``name-0.dcm``, ... at heights along the normal of an orientation; returns their paths."""
 
     def slices(
@@ -72,8 +77,9 @@ def write(tmp_path: Path) -> Write:
     ) -> list[str]:
         normal = np.cross(orientation[:3], orientation[3:])
         paths = []
+        size = tags.pop("size", (3, 4))
         for k, height in enumerate(heights):
-            values = np.full(tags.pop("size", (3, 4)), first + k, np.int16)
+            values = np.full(size, first + k, np.int16)
             place = {
                 "ImagePositionPatient": [float(v) for v in normal * height],
                 "ImageOrientationPatient": list(orientation),
@@ -83,6 +89,3 @@ def write(tmp_path: Path) -> Write:
         return paths
 
     return slices
-
-
-__all__ = ["AXIAL", "CORONAL", "MRImageStorage", "Write", "dataset", "save"]

@@ -92,7 +92,7 @@ def _tables(audit: Mapping[str, Any], shown: Shown) -> Section | None:
     classes = audit.get("labels", {}).get("classes", [])
     if classes:
         columns = ["Class", "Present", "Absent", "Missing", "Patients"]
-        keys = ("present", "absent", "missing", "patients")
+        keys: tuple[str, ...] = ("present", "absent", "missing", "patients")
         lines = [[Cell(str(row["class"])), *(_count(row.get(key)) for key in keys)] for row in classes]
         blocks.append(TableBlock("Classes", columns, lines))
     images = audit.get("images", {})

@@ -79,7 +79,7 @@ def find_source(text: str | Path, catalog: Path | str | None, root: Path | str |
             raise DataError("a suite has several datasets", where=name, todo=f"name one of {', '.join(recipe.suite)}")
         return Source(load_dataset(recipe.data, progress), recipe.data)
     if path.is_dir():
-        return Source(_folder(path), DataSection(adapter={"name": "image_folder"}, root=str(path)))  # type: ignore[arg-type]
+        return Source(_folder(path), DataSection(adapter={"name": "image_folder"}, root=str(path)))
     if is_path:
         raise DataError("there is no such file or folder", where=name)
     raise DataError(
@@ -102,7 +102,7 @@ def _folder(path: Path) -> Dataset:
     inside = {Path(os.path.relpath(p, path)).parts[0] for p in images if Path(p).parent != path}
     if len(inside) > 1 and all(Path(p).parent != path for p in images):
         try:
-            section = DataSection(adapter={"name": "image_folder"}, root=str(path))  # type: ignore[arg-type]
+            section = DataSection(adapter={"name": "image_folder"}, root=str(path))
             dataset = load_dataset(section)
             return replace(dataset, exclusions=(*dataset.exclusions, *unlisted))
         except MedcnnError:
@@ -204,8 +204,8 @@ def write_table(path: Path, dataset: Dataset, seen: Thumbnails, near: NearDuplic
     facts = {f.case: f for f in seen.facts}
     reasons = {e.case: e for e in (*dataset.exclusions, *seen.exclusions)}
     counts: dict[str, int] = {}
-    for fact in seen.facts:
-        counts[fact.digest] = counts.get(fact.digest, 0) + 1
+    for seen_fact in seen.facts:
+        counts[seen_fact.digest] = counts.get(seen_fact.digest, 0) + 1
     groups: Mapping[str, str] = near.groups if near else {}
     columns = ["case", "label", "patient", "size", "dtype", "spacing", "low", "high", "digest", "identical"]
     with open_atomic(path) as file:
@@ -223,8 +223,8 @@ def write_table(path: Path, dataset: Dataset, seen: Thumbnails, near: NearDuplic
             where = case.images[0].paths[0] if case.images and case.images[0].paths else ""
             row += [groups.get(case.id, ""), reason.reason if reason else "", where]
             writer.writerow([printable(v) if isinstance(v, str) else v for v in row])
-        for reason in reasons.values():
-            writer.writerow([printable(reason.case), *[""] * 10, printable(reason.reason), printable(reason.path)])
+        for left in reasons.values():
+            writer.writerow([printable(left.case), *[""] * 10, printable(left.reason), printable(left.path)])
 
 
 def label_text(dataset: Dataset, case: Case) -> str:

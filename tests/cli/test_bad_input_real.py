@@ -22,7 +22,8 @@ NOBODY = 65534
 
 def environment(**changes: str) -> dict[str, str]:
     package = Path(__import__("medcnn").__file__).parents[1]
-    return {**os.environ, "PYTHONPATH": str(package), "OMP_NUM_THREADS": "1", **changes}
+    places = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1", **changes}
 
 
 def command(*arguments: object, before: Sequence[str] = (), **changes: str) -> subprocess.CompletedProcess[str]:

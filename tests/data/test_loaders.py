@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medcnn.data.cache import FORMAT, Cache
+from medcnn.data.cache import Cache
 from medcnn.data.facts import ImageFacts
 from medcnn.data.loaders import BatchLoader, OrderedImages
 from medcnn.types import Case, ImageRef

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 
 from medcnn.data.adapters.phantom import CLASSES, evenly, phantom
+from medcnn.data.dataset import load_dataset
 from medcnn.data.images import read_case
-from medcnn.errors import DataError
+from medcnn.data.phantom import make_phantom
+from medcnn.errors import DataError, RecipeError
+from medcnn.progress import Silent
 from medcnn.recipe.options import check_options
+from medcnn.recipe.schema import DataSection
 from medcnn.types import Boxes, Case, ClassLabel, Dataset, Mask, Value
 
 OPTIONS = {"patients": 5, "seed": 3, "workers": 1}
@@ -137,14 +143,47 @@ def test_options_are_derived_from_the_adapter(root: Path) -> None:
     assert found["patients"] == 60
 
 
+def test_the_title_of_the_archive_or_what_was_examined_is_the_label(root: Path, tmp_path: Path) -> None:
+    (made,) = root.iterdir()
+    copy = tmp_path / made.name
+    shutil.copytree(made, copy, ignore=shutil.ignore_patterns("dicom", "masks"))
+    text = (copy / "series.csv").read_text()
+    name = next(row.split(",")[0] for row in text.splitlines() if ",ct,CT,abdomen,abdomen," in row)
+    assert text.count(f"{name},") == 1
+    lines = [s.replace(",abdomen,abdomen,", ",abdomen,head,") if s.startswith(name) else s for s in text.splitlines()]
+    (copy / "series.csv").write_text("\n".join(lines) + "\n")
+    for options, found in (({}, ("head", "other")), ({"as_filed": False}, ("abdomen", "abdomen"))):
+        for kind, wanted in zip(("body_part", "abdomen"), found, strict=True):
+            dataset = load(tmp_path, label=kind, **options)
+            assert {label(dataset, c) for c in dataset if c.id.startswith(name)} == {wanted}
+
+
+def test_the_progress_of_a_dataset_is_that_of_the_making(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def made(folder: Path, **options: Any) -> Path:
+        seen.append(options["progress"])
+        return make_phantom(folder, **options)
+
+    monkeypatch.setattr("medcnn.data.adapters.phantom.make_phantom", made)
+    section = DataSection.model_validate({"dataset": "phantom", "root": str(root), "options": OPTIONS})
+    mine = Silent()
+    assert len(load_dataset(section, mine)) > 0
+    assert seen == [mine]
+    assert len(load_dataset(section)) > 0
+
+
+def test_the_progress_is_no_option_of_a_recipe() -> None:
+    with pytest.raises(RecipeError, match="progress"):
+        check_options("adapters", "phantom", {"progress": None})
+
+
 def test_no_slices_make_no_sense(root: Path) -> None:
     with pytest.raises(DataError, match="slices"):
         load(root, slices=0)
 
 
 def test_a_damaged_cohort_says_so(root: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(root, tmp_path / "copy")
     next((tmp_path / "copy").rglob("images.csv")).unlink()
     with pytest.raises(DataError, match="damaged"):

@@ -62,15 +62,25 @@ def file_state(path: str) -> tuple[int, int, int]:
         raise ImageError(
             "this is a folder, not an image", where=path, todo="name the files, or use a table row for the series"
         )
-    if not stat.S_ISREG(found.st_mode):
-        raise ImageError("this is no regular file (a pipe, socket or device)", where=path)
+    _require_regular(found.st_mode, path)
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def state_or_none(path: str) -> tuple[int, int, int] | None:
-    """Size, time of the last change and number of a file; ``None`` where there is none to look at."""
+    """Size, time of the last change and number of a file; ``None`` where there is none to look at.
+
+    Raises:
+        ImageError: If it is a pipe, socket or device.
+    """
     try:
         found = os.stat(path)
     except (OSError, ValueError):
         return None
+    if not stat.S_ISDIR(found.st_mode):
+        _require_regular(found.st_mode, path)
     return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _require_regular(mode: int, path: str) -> None:
+    if not stat.S_ISREG(mode):
+        raise ImageError("this is no regular file (a pipe, socket or device)", where=path)

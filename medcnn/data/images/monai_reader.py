@@ -18,6 +18,7 @@ from medcnn.data.images.options import ReadOptions
 from medcnn.data.images.reading import read_image
 from medcnn.data.images.sniff import series_files
 from medcnn.data.images.stack_rule import StackRule
+from medcnn.errors import ImageError
 from medcnn.types import Image, ImageRef
 
 
@@ -53,18 +54,22 @@ class MedcnnReader(ImageReader):
         """Names do not decide: any file is tried, by its content."""
         return True
 
-    def read(self, data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], **_: Any) -> Image | list[Image]:
+    def read(
+        self, data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], **_: Any
+    ) -> list[Image] | ImageError:
         """Read a file or folder, or several as channels.
 
-        Raises:
-            ImageError: If one cannot be read.
+        Returns:
+            The images, or the error, which :meth:`get_data` raises: for one raised here ``LoadImage`` would go on to
+            its own readers, which read what was refused for a reason.
         """
-        if isinstance(data, (str, os.PathLike)):
-            return self._one(os.fspath(data))
-        found = [self._one(os.fspath(name)) for name in data]
-        return found[0] if len(found) == 1 else found
+        names = [data] if isinstance(data, (str, os.PathLike)) else list(data)
+        try:
+            return [self._one(os.fspath(name)) for name in names]
+        except ImageError as error:
+            return error
 
-    def get_data(self, img: Image | Sequence[Image]) -> tuple[NDArray[Any], dict[str, Any]]:
+    def get_data(self, img: Sequence[Image] | ImageError) -> tuple[NDArray[Any], dict[str, Any]]:
         """The array and MONAI's metadata of it.
 
         Returns:
@@ -72,11 +77,13 @@ class MedcnnReader(ImageReader):
             ``spatial_shape`` and the keys of :mod:`medcnn.data.images`.
 
         Raises:
+            ImageError: If a file could not be read.
             ValueError: If several images differ in shape.
         """
-        images = [img] if isinstance(img, Image) else list(img)
-        array = np.concatenate([image.array for image in images])
-        first = images[0]
+        if isinstance(img, ImageError):
+            raise img
+        array = np.concatenate([image.array for image in img])
+        first = img[0]
         meta: dict[str, Any] = {key: value for key, value in first.header.items() if key != "padding"}
         affine = np.eye(4) if first.affine is None else np.asarray(first.affine)
         if first.affine is None and first.spacing is not None:

@@ -60,7 +60,11 @@ def read_raster(ref: ImageRef, options: ReadOptions = PLAIN) -> Image:
         raise ImageError(f"the image is too large: {error}", where=path) from error
     except UnidentifiedImageError as error:
         raise ImageError("this is not a JPEG, PNG or TIFF image", where=path) from error
+    except IsADirectoryError as error:
+        raise ImageError("this is a folder, not an image", where=path) from error
     except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise ImageError(f"the file cannot be opened: {error.strerror}", where=path) from error
         raise ImageError(f"the image is broken: {_reason(error)}", where=path, todo="copy the file anew") from error
     if array.size == 0:
         raise ImageError("the image has no pixels", where=path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -56,6 +57,18 @@ class AveragePool(nn.Module):
         return f"edge={self.edge}"
 
 
+class AverageAndMaximum(nn.Module):
+    """The mean and the maximum of every filter over the image, one after the other.
+
+    A finding that fills a small part of the image moves the maximum where it hardly moves the mean.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, 2 * C, 1, 1[, 1])``."""
+        axes = tuple(range(2, x.ndim))
+        return torch.cat([x.mean(axes, keepdim=True), x.amax(axes, keepdim=True)], 1)
+
+
 def _shortcut(spatial_dims: int, channels: int, filters: int, stride: int) -> nn.Sequential:
     """Empty (the identity) where the block changes neither size nor number of filters."""
     path = nn.Sequential()
@@ -68,7 +81,7 @@ def _shortcut(spatial_dims: int, channels: int, filters: int, stride: int) -> nn
 
 
 class SmallResNet(nn.Module):
-    """Stem, stages of residual blocks, global average, dropout, one linear layer."""
+    """Stem, stages of residual blocks, global pooling, dropout, one linear layer."""
 
     def __init__(
         self,
@@ -82,6 +95,7 @@ class SmallResNet(nn.Module):
         stem_stride: int,
         dropout: float,
         zero_init: bool,
+        pooling: str = "average",
     ) -> None:
         super().__init__()
         _check_options(width, blocks, strides, stem_stride)
@@ -104,7 +118,11 @@ class SmallResNet(nn.Module):
                 stage.add_module(f"block{j + 1}", BasicBlock(spatial_dims, channels, filters, stride if j == 0 else 1))
                 channels = filters
             self.stages.add_module(f"stage{i + 1}", stage)
-        self.pool = nn.AdaptiveAvgPool3d(1) if spatial_dims == 3 else nn.AdaptiveAvgPool2d(1)
+        if pooling == "both":
+            self.pool: nn.Module = AverageAndMaximum()
+            channels *= 2
+        else:
+            self.pool = nn.AdaptiveAvgPool3d(1) if spatial_dims == 3 else nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.dropout = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
         self.output = nn.Linear(channels, outputs)

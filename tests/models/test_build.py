@@ -237,6 +237,12 @@ def test_small_resnet_has_the_parameters_of_its_recipe() -> None:
     assert sum(p.numel() for p in network.parameters()) == 308_022
 
 
+def test_small_resnet_may_see_the_maximum_of_a_filter_beside_its_mean() -> None:
+    pool = build("small_resnet", {"width": 2, "pooling": "both"}, (16, 16)).get_submodule("pool")
+    features = torch.tensor([[[[1.0, 3.0], [0.0, 0.0]], [[2.0, 2.0], [2.0, 2.0]]]])
+    assert pool(features).flatten().tolist() == [1.0, 2.0, 3.0, 2.0]
+
+
 @pytest.mark.parametrize("size", [(33, 47), (9, 10, 11)])
 @pytest.mark.parametrize("stem", [1, 2, 4])
 def test_small_resnet_learns_from_odd_sizes(size: tuple[int, ...], stem: int) -> None:

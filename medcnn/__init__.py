@@ -6,6 +6,8 @@ The public functions are imported when they are first used, so that ``import med
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -29,6 +31,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from medcnn.api import (
         Run,
         audit,
@@ -45,6 +49,25 @@ if TYPE_CHECKING:
         train,
     )
     from medcnn.errors import MedcnnError
+
+
+class _Package(ModuleType):
+    """Keeps ``medcnn.report(run)`` working once the package ``medcnn.report``, which has its name, is imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "report" and isinstance(value, ModuleType):
+            value.__class__ = _Report
+        super().__setattr__(name, value)
+
+
+class _Report(ModuleType):
+    def __call__(self, run: Run | str | Path) -> Path:
+        """As :func:`medcnn.api.report`."""
+        found: Path = importlib.import_module("medcnn.api").report(run)
+        return found
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

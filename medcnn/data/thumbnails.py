@@ -17,6 +17,7 @@ from medcnn.data.rows import Unread
 from medcnn.data.workers import read_rows
 from medcnn.errors import ImageError
 from medcnn.progress import Progress, Silent
+from medcnn.recipe.schema import InputSection
 from medcnn.types import Case, Exclusion, Image
 
 # 8-bit pictures that use less than a quarter of their range are stretched, as all others are.
@@ -45,7 +46,7 @@ class Thumbnailer(Preprocessor):
     """Makes thumbnails in the processes that read images."""
 
     def __init__(self) -> None:
-        """A thumbnail has no settings."""
+        super().__init__(InputSection(size=(SIDE, SIDE), augment=None))
 
     def stored(self, image: Image) -> NDArray[Any]:
         """``(1, 64, 64)`` uint8."""

@@ -212,12 +212,12 @@ def write_table(path: Path, dataset: Dataset, seen: Thumbnails, near: NearDuplic
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*columns, "near_group", "unusable", "path"])
         for case in dataset.cases:
-            fact, reason = facts.get(case.id), reasons.pop(case.id, None)
+            known, reason = facts.get(case.id), reasons.pop(case.id, None)
             row: list[Any] = [case.id, label_text(dataset, case), case.patient or ""]
-            if fact is not None:
-                spacing = "" if fact.spacing is None else "x".join(f"{s:g}" for s in fact.spacing)
-                size = "x".join(map(str, fact.shape))
-                row += [size, fact.dtype, spacing, fact.low, fact.high, fact.digest, counts[fact.digest]]
+            if known is not None:
+                spacing = "" if known.spacing is None else "x".join(f"{s:g}" for s in known.spacing)
+                size = "x".join(map(str, known.shape))
+                row += [size, known.dtype, spacing, known.low, known.high, known.digest, counts[known.digest]]
             else:
                 row += [""] * 7
             where = case.images[0].paths[0] if case.images and case.images[0].paths else ""

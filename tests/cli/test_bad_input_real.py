@@ -26,13 +26,16 @@ def environment(**changes: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1", **changes}
 
 
-def command(*arguments: object, before: Sequence[str] = (), **changes: str) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: object, before: Sequence[str] = (), cwd: Path | None = None, **changes: str
+) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
     return subprocess.run(
         [*before, sys.executable, "-m", "medcnn", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
+        cwd=cwd,
         env=environment(**changes),
     )
 
@@ -255,3 +258,33 @@ def test_ctrl_c_in_prediction_leaves_no_table(tiny: Any, finished: Path, tmp_pat
     assert said.rstrip().endswith("interrupted"), said
     assert "Traceback" not in said
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(("table", ".table"))]
+
+
+def test_a_network_of_ones_own_needs_permission_in_every_command_that_runs_it(
+    tiny: Any, finished: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own_nets.py").write_text(
+        "from torch import nn\n\n\nclass Tiny(nn.Sequential):\n"
+        "    def __init__(self, in_channels: int, outputs: int) -> None:\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(in_channels * 256, outputs))\n"
+    )
+    text = (finished / "recipe.yaml").read_text()
+    own = text.replace("{name: basic_cnn, filters: [4], dense: [4]}", "own_nets:Tiny")
+    assert own != text
+    recipe, run = tmp_path / "own.yaml", tmp_path / "run"
+    recipe.write_text(own)
+    commands: dict[str, tuple[object, ...]] = {
+        "validate": (recipe,),
+        "models": ("describe", recipe),
+        "run": (recipe, "--out", run),
+        "evaluate": (run,),
+        "predict": (run, finished / "data" / "00.png"),
+    }
+    for name, arguments in commands.items():
+        refused = command(name, *arguments, cwd=tmp_path)
+        assert refused.returncode == 2, (name, refused.stderr)
+        assert "--allow-code" in refused.stderr
+        done = command(name, *arguments, "--allow-code", cwd=tmp_path)
+        assert done.returncode == 0, (name, done.stderr)
+    # A report runs no network, and asks for nothing.
+    assert command("report", run).returncode == 0

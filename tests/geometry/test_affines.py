@@ -93,3 +93,21 @@ def test_wrong_codes_are_refused(codes: str) -> None:
 def test_a_plane_cannot_be_reoriented() -> None:
     with pytest.raises(ValueError, match="volumes"):
         affines.reorient(np.zeros((3, 4)), np.eye(4), "RAS")
+
+
+@pytest.mark.parametrize(("normal", "plane"), [(0, "sagittal"), (1, "coronal"), (2, "axial")])
+def test_the_plane_is_that_of_the_first_two_axes(normal: int, plane: str) -> None:
+    axes = [a for a in range(3) if a != normal]
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1
+    affine[axes[0], 0], affine[axes[1], 1] = -0.5, 0.7
+    affine[:3, 2] = [0.4, 0.4, 0.4]
+    affine[normal, 2] = 3
+    assert affines.plane_of(affine) == plane
+
+
+def test_the_tilt_of_a_sheared_stack_is_in_voxels_of_its_plane() -> None:
+    affine = np.diag([2.0, 0.5, 3.0, 1.0])
+    assert affines.tilt_of(affine) == pytest.approx((0, 0))
+    affine[1, 2], affine[0, 2] = 1.0, -3.0
+    assert affines.tilt_of(affine) == pytest.approx((-1.5, 2.0))

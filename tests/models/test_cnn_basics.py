@@ -137,7 +137,7 @@ def test_the_worked_pooling_and_padding_sizes_are_those_of_the_formula() -> None
 
 @pytest.mark.slow
 def test_the_recipe_learns_what_the_page_says(tmp_path: Path) -> None:
-    run = medcnn.train("cnn_basics", out=tmp_path / "run", overrides=["training.precision=32"])
+    run = medcnn.train("cnn_basics", out=tmp_path / "run", overrides=["training.precision=32", "training.epochs=12"])
     with (run.folder / "training" / "log.csv").open(encoding="utf-8") as file:
         log = list(csv.DictReader(file))
     losses = [float(row["train_loss"]) for row in log]

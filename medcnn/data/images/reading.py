@@ -40,12 +40,12 @@ def read_image(ref: ImageRef, options: ReadOptions = PLAIN) -> Image:
     """
     if not ref.paths:
         raise ImageError("the image has no file", todo="name at least one path")
+    before = [state_or_none(path) for path in ref.paths]
     name = sniff(ref.paths[0]) if ref.reader == "auto" else ref.reader
     reader: Reader = registry.load("readers", name)
     try:
-        before = [state_or_none(path) for path in ref.paths]
         # A reader of a third party may know nothing of options: it is asked for them only where there are any.
-        image = reader(ref) if options == PLAIN else reader(ref, options)
+        image = reader(ref) if options is PLAIN or options == PLAIN else reader(ref, options)
         for path, state in zip(ref.paths, before, strict=True):
             if state_or_none(path) != state:
                 raise ImageError("the file changed while it was read", where=path, todo="wait until it is complete")

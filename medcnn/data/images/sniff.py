@@ -11,6 +11,8 @@ from medcnn.data.images.limits import file_state
 from medcnn.errors import ImageError
 
 HEAD = 352
+# A pipe would otherwise be waited for; Windows knows the one flag and not the other.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 RASTER_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff"})
 IMAGE_SUFFIXES = RASTER_SUFFIXES | {".dcm", ".dicom", ".ima", ".nii", ".npz", ".mnc", ".nrrd", ".mha"}
@@ -50,14 +52,18 @@ def read_head(path: str) -> bytes:
     Raises:
         ImageError: If the file is missing, empty, a folder or may not be read.
     """
-    # A pipe would be waited for; only what is a regular file is opened.
-    file_state(path)
     try:
-        with open(path, "rb", buffering=0) as file:
-            head = file.read(HEAD)
+        handle = os.open(path, _READ)
+        try:
+            head = os.read(handle, HEAD)
+        finally:
+            os.close(handle)
     except (OSError, ValueError) as error:
+        # Says by name what is missing, a folder or no regular file.
+        file_state(path)
         raise ImageError(f"the file cannot be opened: {_reason(error)}", where=path) from error
     if not head:
+        file_state(path)
         raise ImageError("the file is empty", where=path)
     return head
 

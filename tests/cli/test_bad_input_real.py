@@ -199,8 +199,8 @@ def test_no_permission_to_read_an_image_is_one_case_and_a_table_is_the_end(
     require_refused(done, "recipe.yaml", "ermission")
 
 
-def interrupt(step: str, *arguments: object) -> tuple[int, str]:
-    """Press Ctrl-C as soon as a step is told; returns exit code and standard error."""
+def interrupt(step: str, *arguments: object, wait: float = 0.5) -> tuple[int, str]:
+    """Press Ctrl-C a moment after a step is told; returns exit code and standard error."""
     process = subprocess.Popen(
         [sys.executable, "-m", "medcnn", *map(str, arguments)],
         stdout=subprocess.DEVNULL,
@@ -214,7 +214,7 @@ def interrupt(step: str, *arguments: object) -> tuple[int, str]:
         said.append(line)
         if line.startswith(step):
             break
-    time.sleep(0.5)
+    time.sleep(wait)
     process.send_signal(signal.SIGINT)
     said.append(process.stderr.read())
     process.stderr.close()
@@ -252,8 +252,10 @@ def test_ctrl_c_in_preprocessing_ends_cleanly_and_resume_goes_on(tiny: Any, tmp_
 
 
 def test_ctrl_c_in_prediction_leaves_no_table(tiny: Any, finished: Path, tmp_path: Path) -> None:
-    root = tiny.folders(count=1500)
-    code, said = interrupt("predicting", "predict", finished / "run", root, "--out", tmp_path / "table.csv")
+    # Prediction is quick: a moment later it might be over.
+    root = tiny.folders(count=3000)
+    target = tmp_path / "table.csv"
+    code, said = interrupt("predicting", "predict", finished / "run", root, "--out", target, wait=0.0)
     assert code == 130, said
     assert said.rstrip().endswith("interrupted"), said
     assert "Traceback" not in said

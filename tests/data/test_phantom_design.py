@@ -147,10 +147,10 @@ def test_some_series_go_far_beyond_their_region() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_one_series_in_twenty_is_filed_under_another_part(seed: int) -> None:
+def test_one_series_in_forty_is_filed_under_another_part(seed: int) -> None:
     every = [s for p in people_of(120, seed) for s in p.series if s.kind != "localizer"]
     wrong = [s for s in every if s.filed]
-    assert len(wrong) == 16
+    assert len(wrong) == 8
     assert all(s.title == s.filed != s.part for s in wrong)
     assert all(s.title == s.part for s in every if s not in wrong)
     # A scan is never filed as a film: the modality is right in any header.

@@ -38,7 +38,7 @@ BEYOND: tuple[tuple[str, float, float, float], ...] = (
     ("abdomen", 0.04, 0.0, 180.0),
     ("pelvis", 0.08, 0.0, 170.0),
 )
-MISFILED = 0.05
+MISFILED = 0.025
 
 
 @dataclass(frozen=True, slots=True)

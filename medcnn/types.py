@@ -135,9 +135,18 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A label map beside the image: integer values of the mask schema, 0 is background."""
+    """A label map beside the image: integer values of the mask schema, 0 is background.
+
+    Attributes:
+        image: Where it is.
+        names: What the file calls a label (a stored value, the number or label of a DICOM segment, the name of a
+            ROI) and the name of that label in the schema, where the file's own values are not the schema's.
+        readers: The same image as drawn by others, where several persons did.
+    """
 
     image: ImageRef
+    names: tuple[tuple[str, str], ...] = ()
+    readers: tuple[ImageRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

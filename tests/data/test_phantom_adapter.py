@@ -14,6 +14,7 @@ from medcnn.data.adapters.phantom import CLASSES, evenly, phantom
 from medcnn.data.dataset import load_dataset
 from medcnn.data.images import read_case
 from medcnn.data.phantom import make_phantom
+from medcnn.data.split import overlap
 from medcnn.errors import DataError, RecipeError
 from medcnn.progress import Silent
 from medcnn.recipe.options import check_options
@@ -50,7 +51,7 @@ def test_slices_and_films_become_cases_with_a_body_part(root: Path) -> None:
     assert len({c.id for c in dataset}) == len(dataset)
     per_series: dict[str, int] = {}
     for case in dataset:
-        assert case.patient == case.id[:4]
+        assert case.patient == case.id.split("-")[0]
         assert len(case.images) == 1
         assert len(case.images[0].paths) == 1
         assert set(case.attributes) == {"sex", "age", "scanner", "modality"}
@@ -64,6 +65,12 @@ def test_cases_can_be_read(root: Path) -> None:
         image = read_case(case)
         assert image.array.ndim == 3
         assert image.header["modality"] == case.attributes["modality"]
+
+
+def test_a_cohort_of_another_seed_holds_nobody_of_the_first(root: Path, tmp_path: Path) -> None:
+    one, two = load(root), load(tmp_path, patients=1, seed=4)
+    assert not overlap(one.cases, {}, two.cases, {}).notes()
+    assert overlap(one.cases, {}, one.cases, {}).studies
 
 
 def test_localizers_are_listed_not_used(root: Path) -> None:

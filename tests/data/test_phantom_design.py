@@ -162,3 +162,9 @@ def test_the_cohort_is_a_function_of_count_and_seed() -> None:
     assert cohort(24, 9) == cohort(24, 9)
     assert cohort(24, 9) != cohort(24, 10)
     assert len({s.name for p in people_of(60, 0) for s in p.series}) == sum(len(p.series) for p in people_of(60, 0))
+
+
+def test_cohorts_of_two_seeds_share_no_patient_and_no_series() -> None:
+    for what in (lambda p: {p.id}, lambda p: {s.name for s in p.series}):
+        names = [set().union(*map(what, people_of(24, seed))) for seed in (0, 1, 10)]
+        assert len(set.union(*names)) == sum(map(len, names))

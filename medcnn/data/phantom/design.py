@@ -46,7 +46,7 @@ class Series:
     """One series to be made.
 
     Attributes:
-        name: Unique in the cohort, such as ``P007-CT2``.
+        name: Unique among the cohorts, such as ``P007-CT2``.
         kind: ``ct``, ``film`` or ``localizer``.
         part: The part of the body.
         study: Number of the study within the patient, from 1.
@@ -107,12 +107,17 @@ def cohort(count: int, seed: int) -> tuple[Patient, ...]:
     scanners: list[int] = []
     for block in range(-(-count // BLOCK)):
         for cell, (free, female, scanner) in enumerate(_block(seed, block)):
-            index = block * BLOCK + cell
-            people.append(Patient(f"P{index + 1:03d}", female, 0, not free, _plan(block, cell)))
+            name = patient_id(seed, block * BLOCK + cell + 1)
+            people.append(Patient(name, female, 0, not free, _plan(block, cell)))
             scanners.append(scanner)
     ages = _ages(people, scanners, seed)
     people = [replace(p, age=a, series=_series(p, s)) for p, s, a in zip(people, scanners, ages, strict=True)][:count]
     return _vary(people, seed)
+
+
+def patient_id(seed: int, number: int) -> str:
+    """``P007``, of another seed than 0 ``C3P007``: cohorts of two seeds are two sets of patients."""
+    return f"C{seed}P{number:03d}" if seed else f"P{number:03d}"
 
 
 def _plan(block: int, cell: int) -> int:

@@ -104,20 +104,29 @@ def find_near_duplicates(
     pictures = Pictures(pixels[rows] if len(rows) < len(cases) else pixels)
     names = [cases[row] for row in rows]
     progress.start("comparing images", len(rows), "images")
-    pairs, done = [], 0
-    for block, scores in verify(pictures, candidates(hashes(pictures.pixels), threads=threads), threads=threads):
-        for i, j, turn, score in zip(block.first, block.second, block.turn, scores, strict=True):
-            pairs.append(NearPair(names[i], names[j], round(float(score), 4), int(turn)))
-        if len(block.first):
-            progress.advance(int(block.first[-1]) - done)
-            done = int(block.first[-1])
-    progress.advance(len(rows) - done)
-    progress.finish()
+    pairs = _pairs(pictures, names, threads, progress)
     same = {members[0]: members for members in copies.values()}
     centres = star_groups(names, [(p.first, p.second) for p in pairs])
     groups = {case: centre for name, centre in centres.items() for case in same[name]}
     plain = tuple(case for name, flat in zip(names, pictures.plain, strict=True) if flat for case in same[name])
     return NearDuplicates(tuple(pairs), groups, _components(pairs, same), len(rows) - int(pictures.plain.sum()), plain)
+
+
+def _pairs(pictures: Pictures, names: Sequence[str], threads: int, progress: Progress) -> list[NearPair]:
+    from threadpoolctl import threadpool_limits
+
+    pairs, done = [], 0
+    # The threads are ours: those of the BLAS beside them wait for each other and cost twenty times the work.
+    with threadpool_limits(1, user_api="blas"):
+        for block, scores in verify(pictures, candidates(hashes(pictures.pixels), threads=threads), threads=threads):
+            for i, j, turn, score in zip(block.first, block.second, block.turn, scores, strict=True):
+                pairs.append(NearPair(names[i], names[j], round(float(score), 4), int(turn)))
+            if len(block.first):
+                progress.advance(int(block.first[-1]) - done)
+                done = int(block.first[-1])
+    progress.advance(len(names) - done)
+    progress.finish()
+    return pairs
 
 
 def star_groups(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -8,10 +8,11 @@ two matrix products instead of eight.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ MOST_PARTNERS = 64
 _ROWS, _COLUMNS = 256, 1024
 _CHUNK = 8192
 Floats = NDArray[np.float32]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +104,25 @@ def candidates(hashed: Floats, *, threads: int = 1) -> Iterator[Candidates]:
             found += _block(rows, [[p[begin : begin + _COLUMNS] for p in side] for side in right], start, begin)
         return _best(np.concatenate(found)) if found else None
 
+    for block in in_order(block_row, range(0, len(hashed), _ROWS), threads):
+        if block is not None:
+            yield block
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """The function of each item, in the order of the items, from several threads.
+
+    Unlike ``Executor.map`` it takes the next item only when there is room for it: what is made of a large set is
+    used up on the way and never held as a whole.
+    """
+    waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(max(threads, 1)) as pool:
-        for block in pool.map(block_row, range(0, len(hashed), _ROWS)):
-            if block is not None:
-                yield block
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _parities() -> list[NDArray[np.int64]]:

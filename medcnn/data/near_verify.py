@@ -8,14 +8,13 @@ table, film border) that would carry a correlation over the whole picture count 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.data.near_align import align, sampled
-from medcnn.data.near_hash import SIDE, Candidates, Floats, halved, turned
+from medcnn.data.near_hash import SIDE, Candidates, Floats, halved, in_order, turned
 
 THRESHOLD = 0.8
 """Pairs of at least this score are near-duplicates; how it was fixed is in docs/audit.md."""
@@ -74,8 +73,7 @@ def verify(pictures: Pictures, found: Iterator[Candidates], *, threads: int = 1)
         kept = scores >= THRESHOLD
         return _take(block, kept), scores[kept]
 
-    with ThreadPoolExecutor(max(threads, 1)) as pool:
-        yield from pool.map(check, found)
+    yield from in_order(check, found, threads)
 
 
 def _take(block: Candidates, rows: Any) -> Candidates:
@@ -159,7 +157,7 @@ def similarity(a: Floats, b: Floats) -> Floats:
         return np.empty(0, np.float32)
     size = a.shape[1] * a.shape[2]
     flat_a, flat_b = a.reshape(-1, size), b.reshape(-1, size)
-    order_a, order_b = (np.argsort(flat, axis=1, kind="stable") for flat in (flat_a, flat_b))
+    order_a, order_b = _order(flat_a), _order(flat_b)
     sorted_a, sorted_b = (np.take_along_axis(f, o, 1) for f, o in ((flat_a, order_a), (flat_b, order_b)))
     mapped = np.empty_like(flat_a)
     np.put_along_axis(mapped, order_a, sorted_b, 1)
@@ -168,6 +166,12 @@ def similarity(a: Floats, b: Floats) -> Floats:
     backward = _lowest_window(mapped.reshape(a.shape), a)
     best: Floats = np.maximum(forward, backward)
     return best
+
+
+def _order(flat: Floats) -> NDArray[np.int64]:
+    """Positions by rising value, in steps of 1/16 grey level: numbers of 16 bits are sorted six times as fast."""
+    steps = np.rint(flat * np.float32(16)).astype(np.uint16)
+    return np.argsort(steps, axis=1, kind="stable")
 
 
 def _lowest_window(a: Floats, b: Floats) -> Floats:

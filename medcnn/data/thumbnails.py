@@ -106,7 +106,7 @@ def read_thumbnails(cases: Sequence[Case], *, workers: int, progress: Progress |
                 if isinstance(row, Unread):
                     exclusions.append(row.exclusion)
                     continue
-                fact, picture = row
+                fact, picture, _ = row
                 file.write(picture.tobytes())
                 facts.append(fact)
                 kept.append(by_id[fact.case])

@@ -276,6 +276,31 @@ class MaskPrediction:
 
 
 @dataclass(frozen=True, slots=True)
+class MapPrediction:
+    """Probabilities ``(K, *spatial)`` float32 in the network's grid, on their way to the image's own.
+
+    With exclusive labels channel 0 is the background and the channels sum to 1; overlapping ones have a channel each.
+    """
+
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFile:
+    """A mask that was written in the image's own grid.
+
+    Attributes:
+        paths: The file, relative to the folder of the predictions; where labels overlap one a label.
+        volumes: ``(L,)`` volume of each label, in ``unit``.
+        unit: ``mm3``; ``px`` or ``voxels`` for an image without spacing.
+    """
+
+    paths: tuple[str, ...]
+    volumes: tuple[float, ...]
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
 class BoxesPrediction:
     """Boxes ``(N, 2*D)`` in the image's own grid, labels ``(N,)`` and scores ``(N,)`` in [0, 1]."""
 
@@ -284,7 +309,7 @@ class BoxesPrediction:
     scores: NDArray[np.float32]
 
 
-Prediction = ClassPrediction | ValuePrediction | MaskPrediction | BoxesPrediction
+Prediction = ClassPrediction | ValuePrediction | MaskPrediction | MapPrediction | MaskFile | BoxesPrediction
 
 
 @dataclass(frozen=True, slots=True)

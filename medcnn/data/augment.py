@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medcnn.data.batch import Batch
+from medcnn.data.batch import LABELS, Batch
 from medcnn.data.randomness import hashes, uniforms
 from medcnn.recipe.schema import AugmentSection
 
@@ -63,9 +63,10 @@ class Augmenter:
         section = self.section
         if section is None:
             return batch
-        index = batch.index.cpu().numpy()
+        index = (batch.index if batch.keys is None else batch.keys).cpu().numpy()
         draws = uniforms(self.seed, epoch, index, DRAWS)
-        image = _transform(batch.image, self._affine(draws, batch.image.ndim - 2, section))
+        moved = self._affine(draws, batch.image.ndim - 2, section)
+        image = _transform(batch.image, moved)
         active = torch.from_numpy(draws[:, APPLY] < section.probability).to(image.device)
         image = _intensities(image, draws, section, active)
         if section.noise > 0:
@@ -75,9 +76,11 @@ class Augmenter:
         if section.erase > 0:
             image = _erase(image, draws, section.erase, active)
         targets = dict(batch.targets)
+        if LABELS in targets:
+            targets[LABELS] = _transform_labels(targets[LABELS], moved)
         if section.mixup > 0 and len(index) > 1:
             image = _mix(image, targets, draws, section.mixup)
-        return Batch(image, targets, batch.index)
+        return Batch(image, targets, batch.index, batch.keys)
 
     def draw(self, index: NDArray[np.int64], epoch: int, dims: int) -> AffineDraw:
         """The geometric changes of cases ``(B,)`` in an epoch."""
@@ -186,7 +189,15 @@ def _rotations(angles: NDArray[np.float64], dims: int) -> NDArray[np.float32]:
     return np.asarray(turn, np.float32)
 
 
-def _transform(image: Tensor, draw: AffineDraw) -> Tensor:
+def _transform_labels(labels: Tensor, draw: AffineDraw) -> Tensor:
+    """Label maps moved as their images are, each voxel taking the label of the nearest."""
+    if draw.identity:
+        return labels
+    # The values are small whole numbers, which float32 and the nearest neighbour keep as they are.
+    return _transform(labels.float(), draw, mode="nearest").to(labels.dtype)
+
+
+def _transform(image: Tensor, draw: AffineDraw, mode: str = "bilinear") -> Tensor:
     if draw.identity:
         return image
     shape = tuple(image.shape[2:])
@@ -196,7 +207,7 @@ def _transform(image: Tensor, draw: AffineDraw) -> Tensor:
     lengths = np.array(shape[::-1], np.float64)
     theta[:, :, :dims] *= lengths[None, None, :] / lengths[None, :, None]
     grid = _grid(torch.from_numpy(theta.astype(np.float32)).to(image.device), shape)
-    moved = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    moved = F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)
     # Sampling on the grid itself rounds: what is not moved stays as it is, to the bit.
     still = (draw.theta == np.eye(dims, dims + 1, dtype=np.float32)).all((1, 2))
     if not still.any():

@@ -11,6 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+# The target that lies on the image's grid and moves with it: ``(B, K, *spatial)`` uint8 positions of labels.
+LABELS = "labels"
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -37,11 +40,14 @@ class Batch:
         image: ``(B, C, *spatial)`` float32.
         targets: Tensors with the batch first, by the keys of the task.
         index: ``(B,)`` int64, places of the cases in the run; -1 pads an uneven last batch.
+        keys: ``(B,)`` int64, what random changes are drawn from: the place, and for the second patch of a case in
+            an epoch another number; ``None`` is the index.
     """
 
     image: Tensor
     targets: dict[str, Tensor]
     index: Tensor
+    keys: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""
@@ -49,4 +55,5 @@ class Batch:
             self.image.to(device, non_blocking=non_blocking),
             {k: v.to(device, non_blocking=non_blocking) for k, v in self.targets.items()},
             self.index.to(device, non_blocking=non_blocking),
+            self.keys,
         )

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +27,7 @@ from medcnn import __version__
 from medcnn.data.facts import ImageFacts
 from medcnn.data.inputs_digest import InputDigests
 from medcnn.data.preprocess import Preprocessor
+from medcnn.data.row_arrays import RowArrays, row_arrays
 from medcnn.data.row_file import RowFile, free_space, too_small
 from medcnn.data.rows import Unread
 from medcnn.data.workers import chunk_size, read_rows
@@ -35,7 +37,7 @@ from medcnn.progress import Progress
 from medcnn.recipe.schema import InputSection
 from medcnn.types import Case, Exclusion
 
-FORMAT = 2
+FORMAT = 3
 # What a run that was killed left half written is removed after this time.
 STALE_S = 24 * 3600
 # Libraries that decode: another version may give other pixels.
@@ -52,6 +54,7 @@ _DECODERS = (
 )
 _SOURCES = (
     "data/images/*.py",
+    "data/labels/*.py",
     "data/preprocess.py",
     "data/rows.py",
     "geometry/affines.py",
@@ -72,15 +75,16 @@ def default_cache_folder() -> Path:
 
 @dataclass(frozen=True, eq=False)
 class Cache:
-    """Preprocessed images on disk.
+    """Preprocessed images on disk, and the label maps of their masks where a task asks for them.
 
     Attributes:
         path: Folder of this cache.
         cases: The readable cases, in the order of the rows.
         facts: What was learned of each, in the same order.
         exclusions: Cases that could not be read or preprocessed.
-        shape: ``(C, *spatial)`` of a row.
-        dtype: ``uint8`` or ``float32``.
+        arrays: The images.
+        labels: The label maps, uint8 positions; ``None`` where there are none.
+        matrices: ``(N, D+1, D+1)``, voxel indices of each original image to those of its row; ``None`` without masks.
         passing: Ids of exclusions whose reason may be gone the next time.
     """
 
@@ -88,26 +92,10 @@ class Cache:
     cases: tuple[Case, ...]
     facts: tuple[ImageFacts, ...]
     exclusions: tuple[Exclusion, ...]
-    shape: tuple[int, ...]
-    dtype: str
+    arrays: RowArrays
+    labels: RowArrays | None = None
+    matrices: NDArray[np.float64] | None = None
     passing: frozenset[str] = field(default=frozenset())
-
-    def __post_init__(self) -> None:
-        shape = (len(self.cases), *self.shape)
-        images: NDArray[Any] = (
-            np.memmap(self.path / "images.bin", self.dtype, "r", shape=shape)
-            if self.cases
-            else np.zeros(shape, self.dtype)
-        )
-        object.__setattr__(self, "_images", images)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Other processes map the file themselves; pickling the map would copy every image.
-        return {k: v for k, v in self.__dict__.items() if k != "_images"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.__post_init__()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Cache:
         return self
@@ -118,10 +106,20 @@ class Cache:
         return self.path.name
 
     @property
+    def dtype(self) -> str:
+        """``uint8`` or ``float32``."""
+        return self.arrays.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(C, *spatial)`` of a row, where all have one shape."""
+        assert self.arrays.shape is not None
+        return self.arrays.shape
+
+    @property
     def images(self) -> NDArray[Any]:
         """``(N, C, *spatial)``, memory-mapped, read-only."""
-        found: NDArray[Any] = self.__dict__["_images"]
-        return found
+        return self.arrays.whole
 
     @property
     def scale(self) -> float:
@@ -130,10 +128,15 @@ class Cache:
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """``(B, C, *spatial)`` in the order of ``rows``; the file is read in its own order."""
-        order = np.argsort(rows, kind="stable")
-        taken = np.empty((len(rows), *self.shape), self.dtype)
-        taken[order] = self.images[rows[order]]
-        return taken
+        return self.arrays.take(rows)
+
+    def take_labels(self, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        """``(B, K, *spatial)`` label maps in the order of ``rows``; ``None`` where the cache has none."""
+        return None if self.labels is None else self.labels.take(rows)
+
+    def volume(self, row: int) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+        """Views of one image ``(C, *spatial)`` and its label map ``(K, *spatial)``, whatever their size."""
+        return self.arrays.row(row), None if self.labels is None else self.labels.row(row)
 
     @classmethod
     def open(cls, path: Path, cases: Sequence[Case]) -> Cache | None:
@@ -145,12 +148,15 @@ class Cache:
         """
         try:
             index = json.loads((path / "index.json").read_text(encoding="utf-8"))
-            size = (path / "images.bin").stat().st_size
             if index["format"] != FORMAT:
                 return None
             facts = _facts_from(index["facts"])
-            row_bytes = int(np.prod(index["shape"])) * np.dtype(index["dtype"]).itemsize
-            if size != row_bytes * len(facts):
+            arrays = row_arrays(path / "images.bin", index["dtype"], index["channels"], index["shapes"], len(facts))
+            labels = matrices = None
+            if index["labels"]:
+                labels = row_arrays(path / "labels.bin", "uint8", index["labels"], index["shapes"], len(facts))
+                matrices = np.array(index["matrices"], np.float64)
+            if any(rows.path.stat().st_size != rows.bytes for rows in (arrays, labels) if rows is not None):
                 return None
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -160,8 +166,9 @@ class Cache:
             tuple(by_id.get(f.case) or Case(f.case, ()) for f in facts),
             tuple(facts),
             tuple(Exclusion(**entry) for entry in index["exclusions"]),
-            tuple(index["shape"]),
-            index["dtype"],
+            arrays,
+            labels,
+            matrices,
             frozenset(index["passing"]),
         )
 
@@ -219,7 +226,9 @@ def build_cache(
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with InputDigests(folder) as digests:
-            key, unreadable = digests.key(cases, steps_digest(preprocessor), threads=max(workers, 1))
+            key, unreadable = digests.key(
+                cases, steps_digest(preprocessor), masks=preprocessor.masks is not None, threads=max(workers, 1)
+            )
     except OSError as error:
         raise explain(error, folder) from error
     usable = [case for case in cases if case.id not in unreadable]
@@ -326,21 +335,33 @@ def _write(
     """Write rows as they come, then the index."""
     facts: list[ImageFacts] = []
     passing: list[str] = []
-    section = preprocessor.section
+    section, masks = preprocessor.section, preprocessor.masks
     width = row_bytes(section)
-    with RowFile(folder / "images.bin", most=width * len(cases)) as file:
+    shapes: list[list[int]] = []
+    matrices: list[list[list[float]]] = []
+    with RowFile(folder / "images.bin", most=width * len(cases)) as file, ExitStack() as stack:
+        labels = stack.enter_context(RowFile(folder / "labels.bin", most=0)) if masks is not None else None
         for rows in read_rows(cases, preprocessor, workers=workers, row_bytes=width, progress=progress):
             for row in rows:
                 if isinstance(row, Unread):
                     exclusions.append(row.exclusion)
                     passing += [row.exclusion.case] * row.passing
-                else:
-                    facts.append(row[0])
-                    file.write(row[1])
+                    continue
+                facts.append(row[0])
+                file.write(row[1])
+                if not preprocessor.uniform:
+                    shapes.append(list(row[1].shape[1:]))
+                if row[2] is not None:
+                    matrices.append(row[2].matrix.tolist())
+                    if labels is not None and masks is not None:
+                        labels.write(row[2].labels_or_ignored(masks.channels))
             progress.advance(len(rows))
     index = {
         "format": FORMAT,
-        "shape": [section.channels, *section.size],
+        "channels": section.channels,
+        "shapes": [list(section.size)] if preprocessor.uniform else shapes,
+        "labels": 0 if masks is None else masks.channels,
+        "matrices": matrices,
         "dtype": file.dtype,
         "facts": {f.name: [getattr(fact, f.name) for fact in facts] for f in fields(ImageFacts)},
         "exclusions": [asdict(e) for e in exclusions],

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from medcnn.files import write_text
-from medcnn.types import Case, Exclusion
+from medcnn.types import Case, Exclusion, ImageRef, Mask
 
 MEMO = "inputs.json"
 # A file that changed less than this before it was read may change again within the clock's step, unseen.
@@ -85,15 +85,28 @@ class InputDigests:
         except (OSError, ValueError) as error:
             return error
 
-    def key(self, cases: Sequence[Case], steps: str, *, threads: int = 1) -> tuple[str, dict[str, Exclusion]]:
-        """The key of a cache for these cases and steps, and the cases whose files cannot be opened."""
-        files = {path: _with_pair(path) for case in cases for ref in case.images for path in ref.paths}
+    def key(
+        self, cases: Sequence[Case], steps: str, *, masks: bool = False, threads: int = 1
+    ) -> tuple[str, dict[str, Exclusion]]:
+        """The key of a cache for these cases and steps, and the cases whose files cannot be opened.
+
+        Args:
+            cases: The cases.
+            steps: Digest of what is done with them.
+            masks: Whether their masks are cached too.
+            threads: For reading files.
+        """
+        refs = {case.id: (*case.images, *(_mask_refs(case) if masks else ())) for case in cases}
+        files = {path: _with_pair(path) for case in cases for ref in refs[case.id] for path in ref.paths}
         digests = self.of_all((file for both in files.values() for file in both), threads)
         total = hashlib.blake2b(steps.encode(), digest_size=20)
         unreadable: dict[str, Exclusion] = {}
         for case in cases:
             parts = [case.id]
-            for ref in case.images:
+            mask = case.target(Mask) if masks else None
+            if mask is not None and mask.names:
+                parts.append(repr(mask.names))
+            for ref in refs[case.id]:
                 parts += [ref.reader, str(ref.key), str(ref.index)]
                 for file in (file for path in ref.paths for file in files[path]):
                     found = digests[file]
@@ -104,6 +117,11 @@ class InputDigests:
                     parts.append(found)
             total.update(("\t".join(parts) + "\n").encode("utf-8", "surrogatepass"))
         return total.hexdigest(), unreadable
+
+
+def _mask_refs(case: Case) -> tuple[ImageRef, ...]:
+    mask = case.target(Mask)
+    return (mask.image, *mask.readers) if mask is not None else ()
 
 
 def _stamp(place: str) -> Stamp:

@@ -10,8 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medcnn.data.batch import Batch
+from medcnn.data.batch import LABELS, Batch
 from medcnn.data.cache import Cache
+from medcnn.data.patches import PatchDraw
+
+# Keys of the second patch of a case, the third, ... lie beyond those of all cases.
+_STRIDE = 2**32
 
 
 class ImageSource(Protocol):
@@ -23,6 +27,14 @@ class ImageSource(Protocol):
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """``(B, C, *spatial)`` in the order of ``rows``."""
+
+    def take_labels(self, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        """``(B, K, *spatial)`` label maps in the order of ``rows``; ``None`` where there are none."""
+        return None
+
+    def volume(self, row: int) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+        """Views of one image ``(C, *spatial)`` and its label map ``(K, *spatial)``, whatever their size."""
+        return self.take(np.array([row]))[0], None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +61,26 @@ class OrderedImages:
         """``(B, C, *spatial)`` of the cases at these places."""
         return self.cache.take(self.rows[rows])
 
+    def take_labels(self, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        """``(B, K, *spatial)`` label maps of the cases at these places."""
+        return self.cache.take_labels(self.rows[rows])
+
+    def volume(self, row: int) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+        """Views of the image and the label map of the case at this place."""
+        return self.cache.volume(int(self.rows[row]))
+
+    @property
+    def placed(self) -> bool:
+        """Whether the cache knows where each image lies in the network's grid."""
+        return self.cache.matrices is not None
+
+    def placement(self, place: int) -> tuple[NDArray[np.float64], tuple[int, ...]]:
+        """Matrix from the original's voxel indices to the cached ones, and the original's spatial shape."""
+        row = int(self.rows[place])
+        assert self.cache.matrices is not None
+        matrix = self.cache.matrices[row]
+        return matrix, self.cache.facts[row].shape[1 : len(matrix)]
+
     def __deepcopy__(self, memo: dict[int, Any]) -> OrderedImages:
         return self
 
@@ -72,6 +104,7 @@ class BatchLoader:
         drop_last: Leave out the last incomplete batch of an epoch; otherwise, when shuffled, it is filled
             from the beginning of the epoch's order.
         weights: ``(N,)`` chances by which rows are drawn, with replacement; ``None``: each once an epoch.
+        patches: Draws a patch of each case; ``None`` takes whole images.
     """
 
     def __init__(
@@ -87,6 +120,7 @@ class BatchLoader:
         world_size: int = 1,
         drop_last: bool = False,
         weights: NDArray[np.float64] | None = None,
+        patches: PatchDraw | None = None,
     ) -> None:
         self.images = images
         self.rows = np.asarray(rows, np.int64)
@@ -98,6 +132,7 @@ class BatchLoader:
         self.world_size = world_size
         self.drop_last = drop_last
         self.weights = weights
+        self.patches = patches
         self.epoch = 0
         self._start = 0
 
@@ -130,15 +165,49 @@ class BatchLoader:
         return np.resize(order, size) if len(order) else order
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self.order().reshape(len(self), self.batch_size, self.world_size)[:, :, self.rank]
-        for rows in order:
-            yield self._batch(rows)
+        shape = (len(self), self.batch_size, self.world_size)
+        order = self.order()
+        keys = order if self.patches is None else order + occurrences(order) * _STRIDE
+        mine = order.reshape(shape)[:, :, self.rank]
+        for rows, drawn in zip(mine, keys.reshape(shape)[:, :, self.rank], strict=True):
+            yield self._batch(rows, drawn)
 
-    def _batch(self, rows: NDArray[np.int64]) -> Batch:
+    def _batch(self, rows: NDArray[np.int64], keys: NDArray[np.int64]) -> Batch:
         # A padded place repeats a real case; its index says that it does not count.
         real = np.where(rows < 0, max(int(rows.max(initial=0)), 0), rows)
-        images = torch.from_numpy(self.images.take(real))
+        if self.patches is None:
+            taken, labels = self.images.take(real), self.images.take_labels(real)
+        else:
+            taken, labels = self._draw(self.patches, real, keys)
+        images = torch.from_numpy(taken)
         if images.dtype == torch.uint8:
             images = images.to(torch.float32).mul_(self.images.scale)
         positions = torch.from_numpy(real)
-        return Batch(images, {k: v[positions] for k, v in self.targets.items()}, torch.from_numpy(rows.copy()))
+        targets = {k: v[positions] for k, v in self.targets.items()}
+        if labels is not None:
+            targets[LABELS] = torch.from_numpy(labels)
+        return Batch(images, targets, torch.from_numpy(rows.copy()), torch.from_numpy(keys.copy()))
+
+    def _draw(
+        self, patches: PatchDraw, rows: NDArray[np.int64], keys: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+        images, labels = [], []
+        for row, key in zip(rows, keys, strict=True):
+            image, mask = self.images.volume(int(row))
+            start = patches.starts(int(row), mask, image.shape[1:], int(key), self.epoch)
+            where = (slice(None), *(slice(s, s + n) for s, n in zip(start, patches.size, strict=True)))
+            images.append(image[where])
+            if mask is not None:
+                labels.append(mask[where])
+        return np.stack(images), np.stack(labels) if labels else None
+
+
+def occurrences(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each entry has stood in the order before: 0 for the first time."""
+    sorted_places = np.argsort(order, kind="stable")
+    ordered = order[sorted_places]
+    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    counts = np.arange(len(order)) - np.repeat(first, np.diff(np.append(first, len(order))))
+    found = np.empty(len(order), np.int64)
+    found[sorted_places] = counts
+    return found

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from medcnn.errors import ImageError, ModelError
 from medcnn.files import digest
 from medcnn.geometry.grids import Grid, reorient
-from medcnn.geometry.resample import Fit, to_size
-from medcnn.types import Image
+from medcnn.geometry.resample import IGNORE, Axis, Fit, plan_axes, sample, sample_labels
+from medcnn.types import Image, LabelSchema
 
 if TYPE_CHECKING:
     from medcnn.data.batch import Sample
@@ -31,7 +31,7 @@ CT_WINDOW = (-1000.0, 1000.0)
 # ITU-R BT.601 luma, as Pillow's conversion to grey.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Settings that concern augmentation alone.
-_NO_PIXELS = ("augment", "symmetric_axes")
+_NO_PIXELS = ("augment", "symmetric_axes", "patches")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +62,69 @@ class _Steps:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One case as the cache keeps it.
+
+    Attributes:
+        array: ``(C, *spatial)``, uint8 or float32.
+        labels: ``(K, *spatial)`` uint8 positions of labels on the same grid; ``None`` where no mask is asked for.
+        matrix: ``(D+1, D+1)``, voxel indices of the original image to those of ``array``.
+    """
+
+    array: NDArray[Any]
+    labels: NDArray[np.uint8] | None
+    matrix: NDArray[np.float64]
+
+    def labels_or_ignored(self, channels: int) -> NDArray[np.uint8]:
+        """The label map; where there is none, one in which no voxel is annotated."""
+        if self.labels is not None:
+            return self.labels
+        return np.full((channels, *self.array.shape[1:]), IGNORE, np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskReading:
+    """How the masks of cases become label maps beside their images.
+
+    Attributes:
+        schema: The labels.
+        resample: Bring a mask of another grid to its image's, where both have geometry.
+        consensus: The rule where several persons drew a mask: ``staple`` or ``majority``.
+    """
+
+    schema: LabelSchema
+    resample: bool = False
+    consensus: Literal["majority", "staple"] = "staple"
+
+    @property
+    def channels(self) -> int:
+        """Channels of the label map: one, or one a label where labels may overlap."""
+        return len(self.schema.classes) if self.schema.multilabel else 1
+
+
 class Preprocessor:
     """Channels, intensity, orientation, then spacing and size by one interpolation.
 
     Args:
         section: The recipe's input section.
+        masks: How masks are read beside the images; ``None`` where the task needs none.
     """
 
-    def __init__(self, section: InputSection) -> None:
+    def __init__(self, section: InputSection, masks: MaskReading | None = None) -> None:
         self.section = section
+        self.masks = masks
         self.size = tuple(section.size)
         self._steps = _Steps.of(section)
 
     def __getstate__(self) -> dict[str, Any]:
         # The processes that read need the plain values alone, and start faster without the schema's library.
-        return {"size": self.size, "_steps": self._steps}
+        return {"size": self.size, "_steps": self._steps, "masks": self.masks}
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all images come to one size."""
+        return self._steps.fit != "patches"
 
     def state(self) -> dict[str, Any]:
         """Plain values from which :meth:`restore` makes the same preprocessing."""
@@ -101,7 +149,10 @@ class Preprocessor:
     def digest(self) -> str:
         """Changes with every parameter that changes an array, and with the version of this code."""
         steps = json.loads(self.section.model_dump_json(exclude=set(_NO_PIXELS)))
-        return digest(json.dumps({"version": VERSION, "input": steps}, sort_keys=True).encode())
+        found: dict[str, Any] = {"version": VERSION, "input": steps}
+        if self.masks is not None:
+            found["masks"] = asdict(self.masks)
+        return digest(json.dumps(found, sort_keys=True).encode())
 
     def __call__(self, image: Image) -> Sample:
         """One image as the network sees it, with the values that the cache would hold.
@@ -111,7 +162,7 @@ class Preprocessor:
         """
         from medcnn.data.batch import Sample
 
-        stored, grid = self._run(image)
+        stored, grid, _ = self._run(image)
         array = stored.astype(np.float32) * np.float32(1 / 255) if stored.dtype == np.uint8 else stored
         return Sample(np.ascontiguousarray(array, np.float32), {}, grid.matrix, grid.original_shape)
 
@@ -123,7 +174,29 @@ class Preprocessor:
         """
         return self._run(image)[0]
 
-    def _run(self, image: Image) -> tuple[NDArray[Any], Grid]:
+    def pair(self, image: Image, labels: NDArray[np.uint8] | None) -> Stored:
+        """The array of :meth:`stored` with a label map on the same grid, and where the voxels went.
+
+        Args:
+            image: As read.
+            labels: ``(X, Y[, Z])`` positions, or ``(L, X, Y[, Z])`` where labels overlap, in the image's grid.
+
+        Raises:
+            ImageError: As :meth:`__call__`.
+        """
+        stored, grid, axes = self._run(image)
+        if labels is None:
+            return Stored(stored, None, grid.matrix)
+        overlapping = self.masks is not None and self.masks.schema.multilabel
+        channels = labels if overlapping else labels[None]
+        if channels.ndim - 1 > len(self.size):
+            channels = channels[..., 0]
+        same = Grid.of(channels, image.affine, (image.spacing or ())[: channels.ndim - 1] or None)
+        if self._steps.orientation is not None:
+            same = reorient(same, self._steps.orientation)
+        return Stored(stored, sample_labels(same.array, axes, overlapping=overlapping), grid.matrix)
+
+    def _run(self, image: Image) -> tuple[NDArray[Any], Grid, list[Axis] | None]:
         array, image = self._spatial(image)
         array = self._channels(array, image)
         method = self._method(image)
@@ -134,11 +207,13 @@ class Preprocessor:
             grid = grid.with_array(self._intensity(_finite(array), image, method))
         if self._steps.orientation is not None:
             grid = reorient(grid, self._steps.orientation)
-        grid = to_size(grid, self.size, self._steps.fit, self._steps.spacing)
+        axes = plan_axes(grid, self.size, self._steps.fit, self._steps.spacing)
+        if axes is not None:
+            grid = sample(grid, axes)
         if grid.array.dtype != np.uint8 and image.array.dtype == np.uint8 and method not in ("zscore", "none"):
             scale = np.float32(1 if plain else 255)
             grid = grid.with_array(np.rint(grid.array * scale).astype(np.uint8))
-        return np.ascontiguousarray(grid.array), grid
+        return np.ascontiguousarray(grid.array), grid, axes
 
     def _spatial(self, image: Image) -> tuple[NDArray[Any], Image]:
         array = image.array

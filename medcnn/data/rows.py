@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from medcnn.data.facts import ImageFacts
 from medcnn.data.images import read_case
-from medcnn.data.preprocess import Preprocessor
+from medcnn.data.preprocess import MaskReading, Preprocessor, Stored
 from medcnn.errors import ImageError, MedcnnError
-from medcnn.types import Case, Exclusion, Image
+from medcnn.types import Case, Exclusion, Image, Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class Unread:
     passing: bool = False
 
 
-Row = tuple[ImageFacts, NDArray[Any]] | Unread
+# Facts and array; with a mask asked for also the whole of what is stored, whose array is the same object.
+Row = tuple[ImageFacts, NDArray[Any], Stored | None] | Unread
 
 
 def first_path(case: Case) -> str:
@@ -43,7 +44,11 @@ def read_row(case: Case, preprocessor: Preprocessor) -> Row:
     path = first_path(case)
     try:
         image = read_case(case)
-        return _facts(case, image), preprocessor.stored(image)
+        facts = _facts(case, image)
+        if preprocessor.masks is None:
+            return facts, preprocessor.stored(image), None
+        stored = preprocessor.pair(image, _labels(case, image, preprocessor.masks))
+        return facts, stored.array, stored
     except ImageError as error:
         return Unread(Exclusion(case.id, error.what, error.where or path), _may_pass(error.__cause__))
     except MedcnnError:
@@ -52,6 +57,15 @@ def read_row(case: Case, preprocessor: Preprocessor) -> Row:
         reason = str(error).strip().splitlines()[:1] or ["no reason is given"]
         what = f"cannot be used: {type(error).__name__}: {reason[0]}"
         return Unread(Exclusion(case.id, what, path), _may_pass(error))
+
+
+def _labels(case: Case, image: Image, masks: MaskReading) -> NDArray[np.uint8] | None:
+    mask = case.target(Mask)
+    if mask is None:
+        return None
+    from medcnn.data.labels import read_mask
+
+    return read_mask(mask, masks.schema, image, resample=masks.resample, consensus=masks.consensus)
 
 
 def _facts(case: Case, image: Image) -> ImageFacts:

@@ -15,14 +15,14 @@ import time
 from typing import IO, Any
 
 from medcnn.errors import MedcnnError
-from medcnn.types import Case, ImageRef
+from medcnn.types import Case, ImageRef, Mask
 
 # Rows are handed over at least so often, so that little is read again after a crash.
 HAND_OVER_S = 2.0
 _LENGTH = struct.Struct("<Q")
 _PLACE = struct.Struct("<q")
 
-Item = tuple[str, tuple[ImageRef, ...]]
+Item = tuple[str, tuple[ImageRef, ...], Mask | None]
 
 
 def send(stream: IO[bytes], message: Any) -> None:
@@ -92,9 +92,9 @@ def serve() -> None:
             items: list[Item] = receive(incoming)
             rows: list[Any] = []
             last = time.monotonic()
-            for number, (name, images) in enumerate(items, 1):
+            for number, (name, images, mask) in enumerate(items, 1):
                 place.set(number)
-                rows.append(read_row(Case(name, images), preprocessor))
+                rows.append(read_row(Case(name, images, (mask,) if mask else ()), preprocessor))
                 if time.monotonic() - last > HAND_OVER_S:
                     send(outgoing, ("part", rows))
                     rows, last = [], time.monotonic()

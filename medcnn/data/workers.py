@@ -25,7 +25,7 @@ from medcnn.data.rows import Row, Unread, first_path, read_row
 from medcnn.data.worker import Place, receive, send
 from medcnn.errors import MedcnnError, RunError
 from medcnn.progress import Progress, Silent
-from medcnn.types import Case, Exclusion
+from medcnn.types import Case, Exclusion, Mask
 
 CHUNK = 256
 CHUNK_BYTES = 16 * 2**20
@@ -123,6 +123,7 @@ class _Worker:
         )
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._inbox.put((preprocessor, self._path))
+        self._masks = preprocessor.masks is not None
         self._events = events
         self.chunk: _Chunk | None = None
         self._open: list[int] = []
@@ -137,7 +138,8 @@ class _Worker:
         self.chunk, self._open = chunk, chunk.open()
         self._taken = self._seen = 0
         self._since, self.noted = time.monotonic(), False
-        self._inbox.put([(chunk.cases[i].id, chunk.cases[i].images) for i in self._open])
+        cases = [chunk.cases[i] for i in self._open]
+        self._inbox.put([(case.id, case.images, case.target(Mask) if self._masks else None) for case in cases])
 
     def take(self, rows: list[Row]) -> None:
         """Put rows that arrived, the next ones in order, into the chunk."""

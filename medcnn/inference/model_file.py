@@ -86,7 +86,7 @@ def load_model(path: Path, *, allow_code: Path | None = None) -> Model:
     """
     stored = read_description(path)
     about = stored["medcnn"]
-    task = registry.load("tasks", about["task"]["name"]).restore(about["task"]["state"])
+    task: Task = registry.load("tasks", about["task"]["name"]).restore(about["task"]["state"])
     spec = about["network"]
     network = build_network(
         spec["name"],
@@ -95,9 +95,12 @@ def load_model(path: Path, *, allow_code: Path | None = None) -> Model:
         in_channels=spec["in_channels"],
         outputs=spec["outputs"],
         size=tuple(spec["size"]),
+        **({"dense": True} if task.dense else {}),
         allow_code=allow_code,
     )
+    preprocess = Preprocessor.restore(about["preprocess"])
     model = task.build(network, nn.Module(), TrainingFacts())
+    model.adopt(preprocess.section)
     weights = {k.removeprefix("model."): v for k, v in stored["state_dict"].items() if not k.startswith("model.loss.")}
     try:
         model.load_state_dict(weights, strict=True)
@@ -107,4 +110,4 @@ def load_model(path: Path, *, allow_code: Path | None = None) -> Model:
             where=str(path),
         ) from error
     model.eval().requires_grad_(False)
-    return Model(task, model, Preprocessor.restore(about["preprocess"]), about.get("thresholds", {}), about)
+    return Model(task, model, preprocess, about.get("thresholds", {}), about)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,8 +15,14 @@ from medcnn.errors import ImageError
 from medcnn.inference.hardware import Hardware, memory_format
 from medcnn.inference.model_file import Model
 from medcnn.progress import Progress, Silent
-from medcnn.tasks.base import TaskModel
+from medcnn.tasks.base import Placement, TaskModel
 from medcnn.types import Case, Exclusion, Prediction
+
+
+# From the place of a case and its prediction to what is kept of it.
+Keep = Callable[[int, Prediction], Prediction]
+# The same for images of any origin, which say themselves where they lie.
+KeepCase = Callable[[Case, Prediction, Placement], Prediction]
 
 
 @contextmanager
@@ -42,14 +48,28 @@ def to_device(image: Tensor, hardware: Hardware) -> Tensor:
 
 
 def predict_batches(
-    model: TaskModel, batches: Iterable[Batch], hardware: Hardware, progress: Progress | None = None
+    model: TaskModel,
+    batches: Iterable[Batch],
+    hardware: Hardware,
+    progress: Progress | None = None,
+    *,
+    keep: Keep | None = None,
 ) -> dict[int, Prediction]:
-    """Predictions by the position of the case; padding (-1) is left out."""
+    """Predictions by the position of the case; padding (-1) is left out.
+
+    Args:
+        model: Network and decoding.
+        batches: The cases.
+        hardware: What to compute on.
+        progress: Advanced by one a case.
+        keep: Takes each prediction as soon as it is made, and gives what is to be kept of it in memory.
+    """
+    keep = keep or (lambda _, prediction: prediction)
     found: dict[int, Prediction] = {}
     with inference_mode(model, hardware):
         for batch in batches:
             predictions = model.predict(to_device(batch.image, hardware))
-            found.update((i, p) for i, p in zip(batch.index.tolist(), predictions, strict=True) if i >= 0)
+            found.update((i, keep(i, p)) for i, p in zip(batch.index.tolist(), predictions, strict=True) if i >= 0)
             if progress is not None:
                 progress.advance(int((batch.index >= 0).sum()))
     return found
@@ -62,17 +82,29 @@ def predict_cases(
     *,
     batch_size: int = 64,
     progress: Progress | None = None,
+    keep: KeepCase | None = None,
 ) -> tuple[dict[str, Prediction], list[Exclusion]]:
     """Predictions by case id, and what could not be read.
 
     Several models (the folds of a run) are combined as their task says. Every batch has the same
-    size, the last one padded: what a case gets does not depend on its neighbours.
+    size, the last one padded: what a case gets does not depend on its neighbours. Images that keep their own
+    size come one by one.
+
+    Args:
+        models: One, or those of several folds.
+        cases: Which images.
+        hardware: What to compute on.
+        batch_size: Images at a time.
+        progress: Advanced by one a case.
+        keep: Takes each prediction as soon as it is made, and gives what is to be kept of it in memory.
     """
     progress = progress or Silent()
     found: dict[str, Prediction] = {}
     unreadable: list[Exclusion] = []
-    waiting: list[tuple[str, Sample]] = []
+    waiting: list[tuple[Case, Sample]] = []
     preprocess = models[0].preprocess
+    if not preprocess.uniform:
+        batch_size = 1
 
     def flush() -> None:
         if not waiting:
@@ -85,13 +117,16 @@ def predict_cases(
         for model in models:
             with inference_mode(model.model, hardware):
                 by_model.append(model.model.predict(tensor))
-        for k, (case, _) in enumerate(waiting):
-            found[case] = models[0].task.combine([predictions[k] for predictions in by_model])
+        for k, (case, sample) in enumerate(waiting):
+            combined = models[0].task.combine([predictions[k] for predictions in by_model])
+            if keep is not None:
+                combined = keep(case, combined, Placement(sample.matrix, sample.original_shape))
+            found[case.id] = combined
         waiting.clear()
 
     for case in cases:
         try:
-            waiting.append((case.id, preprocess(read_case(case))))
+            waiting.append((case, preprocess(read_case(case))))
         except ImageError as error:
             unreadable.append(Exclusion(case.id, error.what, error.where or case.images[0].paths[0]))
         progress.advance(1)

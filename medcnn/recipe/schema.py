@@ -193,6 +193,15 @@ class AugmentSection(Section):
     mixup: float = Field(0.0, ge=0, description="Alpha of mixup between cases of a batch; 0 is off.")
 
 
+class PatchesSection(Section):
+    """How training draws patches of images that keep their size (input.fit: patches)."""
+
+    per_case: Count = Field(1, description="Patches of each case in an epoch.")
+    foreground: Fraction = Field(
+        0.5, description="Share of the patches that are centred on a labelled voxel; the rest lie anywhere."
+    )
+
+
 class InputSection(Section):
     """What the network sees: the deterministic preprocessing, and the augmentation of training batches."""
 
@@ -202,11 +211,13 @@ class InputSection(Section):
         None, description="Resample to this spacing in mm first; needs images with geometry."
     )
     orientation: str | None = Field(None, description="Axis codes such as RAS for volumes; absent: as stored.")
-    fit: Literal["resize", "pad", "crop"] = Field(
+    fit: Literal["resize", "pad", "crop", "patches"] = Field(
         "resize",
         description="How an image comes to its size: resize each axis; pad: resize keeping the aspect, then pad; "
-        "crop: centre crop or pad without resizing.",
+        "crop: centre crop or pad without resizing; patches: the image keeps its size, training draws patches of "
+        "input.size and prediction slides a window of it (segmentation and detection).",
     )
+    patches: PatchesSection = Field(default_factory=PatchesSection)
     intensity: IntensitySection = Field(default_factory=IntensitySection)
     symmetric_axes: tuple[int, ...] = Field(
         (),

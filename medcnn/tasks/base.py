@@ -6,14 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medcnn.data.batch import Batch
+from medcnn.data.preprocess import MaskReading
 from medcnn.evaluation.results import Evaluation
+from medcnn.recipe.schema import InputSection
 from medcnn.types import Case, Dataset, LabelSchema, Part, Prediction, Target
 
 Row = dict[str, NDArray[Any]]
@@ -34,6 +36,26 @@ class TrainingFacts:
     class_labelled: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     value_mean: float = 0.0
     value_std: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How an image lies in the grid that the network saw.
+
+    Attributes:
+        matrix: ``(D+1, D+1)``, voxel indices of the original image to those of the network's grid.
+        shape: Spatial shape of the original image.
+    """
+
+    matrix: NDArray[np.float64]
+    shape: tuple[int, ...]
+
+
+class LabelMaps(Protocol):
+    """The cached images and label maps of a run, as a task may look at those of the training part."""
+
+    def volume(self, row: int) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+        """Views of one image ``(C, *spatial)`` and its label map ``(K, *spatial)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +90,9 @@ class TaskModel(nn.Module, ABC):
 
     network: nn.Module
 
+    def adopt(self, section: InputSection) -> None:
+        """Take note of the size of the network's input and of the axes along which images are symmetric."""
+
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Scalar float32 losses by name; their sum is minimised. Cases without a label do not count."""
@@ -89,12 +114,14 @@ class Task(ABC):
         target: The kind of target that cases must carry.
         monitor: The validation figure by which checkpoints are chosen.
         mode: ``max`` or ``min``.
+        dense: Whether the network gives a value for each voxel, ``(B, outputs, *spatial)``.
     """
 
     name: ClassVar[str]
     target: ClassVar[type[Target]]
     monitor: ClassVar[str]
     mode: ClassVar[Literal["max", "min"]] = "max"
+    dense: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -124,6 +151,32 @@ class Task(ABC):
     @abstractmethod
     def default_loss(self) -> str:
         """Name of the loss where the recipe gives none."""
+
+    @property
+    def masks(self) -> MaskReading | None:
+        """How masks become label maps beside the cached images; ``None`` where the task needs none."""
+        return None
+
+    def study_training(self, folder: Path, maps: LabelMaps, places: Sequence[int]) -> None:  # noqa: B027
+        """Look at the label maps of a fold's training part, before it is trained.
+
+        Leaves in the fold's folder what the trivial baseline needs; raises
+        :class:`~medcnn.errors.DataError` where nothing can be learned from them.
+        """
+
+    def keep(self, folder: Path, case: Case, prediction: Prediction, placement: Placement | None) -> Prediction:
+        """Put what is large about a prediction on disk at once, in the image's own grid.
+
+        Args:
+            folder: Where the predictions of one part go.
+            case: The case.
+            prediction: As the network's decoding gave it.
+            placement: Where the image lies in the network's grid; ``None`` for tasks without masks.
+
+        Returns:
+            What :meth:`write` needs of it.
+        """
+        return prediction
 
     @abstractmethod
     def check(self, parts: Mapping[Part, Sequence[Case]]) -> list[str]:

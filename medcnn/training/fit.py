@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from medcnn import registry
 from medcnn.data.augment import Augmenter
 from medcnn.data.loaders import BatchLoader, ImageSource
+from medcnn.data.patches import PatchDraw
 from medcnn.errors import RunError
 from medcnn.inference.hardware import Hardware, memory_format
 from medcnn.progress import Progress
@@ -51,6 +52,7 @@ class FoldData:
         validation: ``(M,)`` places for validation; may be empty.
         targets: Encoded targets of all cases, by place.
         weights: ``(N,)`` chances of the training cases to be drawn; ``None``: each once an epoch.
+        patches: Draws the patches of training; ``None`` trains on whole images.
     """
 
     images: ImageSource
@@ -59,6 +61,7 @@ class FoldData:
     validation: NDArray[np.int64]
     targets: Mapping[str, NDArray[Any]]
     weights: NDArray[np.float64] | None = None
+    patches: PatchDraw | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FoldData:
         # Averaging of weights copies the module; the arrays behind it must stay one.
@@ -116,6 +119,7 @@ def make_loaders(data: FoldData, recipe: Recipe, processes: int, rank: int) -> t
         world_size=processes,
         drop_last=len(data.training) >= recipe.training.batch_size * processes,
         weights=data.weights,
+        patches=data.patches,
     )
     if len(data.validation) == 0:
         return training, None
@@ -133,8 +137,9 @@ def make_loaders(data: FoldData, recipe: Recipe, processes: int, rank: int) -> t
 
 
 def evaluation_batch(recipe: Recipe) -> int:
-    """Cases a batch without gradients: four training batches fit in the same memory."""
-    return 4 * recipe.training.batch_size
+    """Cases a batch without gradients: four training batches fit in the same memory; images that keep their size
+    come one by one."""
+    return 1 if recipe.input.fit == "patches" else 4 * recipe.training.batch_size
 
 
 class _Module(TrainingModule):

@@ -12,19 +12,20 @@ from numpy.typing import NDArray
 
 from medcnn import registry
 from medcnn.data.loaders import BatchLoader
+from medcnn.data.patches import PatchDraw
 from medcnn.data.preprocess import Preprocessor
 from medcnn.files import digest, read_json, write_json
 from medcnn.inference.hardware import Hardware
 from medcnn.inference.model_file import FORMAT, export_model, load_model
-from medcnn.inference.predictor import predict_batches
+from medcnn.inference.predictor import Keep, predict_batches
 from medcnn.models.build import OWN_OPTIONS, build_network
 from medcnn.models.weights import load_weights
 from medcnn.progress import Progress
 from medcnn.recipe.load import resolved
 from medcnn.recipe.schema import Recipe
-from medcnn.tasks.base import TaskModel
+from medcnn.tasks.base import Placement, Task, TaskModel
 from medcnn.training.fit import Fold, FoldData, evaluation_batch, fit
-from medcnn.types import Part
+from medcnn.types import Part, Prediction
 from medcnn.workflow import launch, processes
 from medcnn.workflow.folder import MODEL
 from medcnn.workflow.prepare import Prepared
@@ -87,19 +88,25 @@ def make_fold(
     loss = registry.load("losses", loss_name)(**options)
     # The initial weights are a function of the seed and the fold alone.
     torch.manual_seed(recipe.seed * 1000 + number)
-    network, spec = make_network(recipe, prepared.task.outputs, allow_code, progress)
+    network, spec = make_network(recipe, prepared.task, allow_code, progress)
     model = prepared.task.build(network, loss, facts)
+    model.adopt(recipe.input)
+    training = prepared.places(number, "training")
+    if processes.is_main():
+        prepared.task.study_training(folder, prepared.images, training.tolist())
     strata = [prepared.task.stratum(case) for case in cases]
+    patches = patch_draw(recipe)
     return Fold(
         task=prepared.task,
         model=model,
         data=FoldData(
             prepared.images,
             [case.id for case in prepared.dataset.cases],
-            prepared.places(number, "training"),
+            np.repeat(training, recipe.input.patches.per_case) if patches else training,
             prepared.places(number, "validation"),
             targets,
             balanced_chances(strata) if recipe.training.balanced_sampling else None,
+            patches,
         ),
         folder=folder,
         description=describe_model(prepared, recipe, spec, model),
@@ -108,8 +115,16 @@ def make_fold(
     )
 
 
+def patch_draw(recipe: Recipe) -> PatchDraw | None:
+    """How patches of training are drawn; ``None`` where images come to one size."""
+    section = recipe.input
+    if section.fit != "patches":
+        return None
+    return PatchDraw(tuple(section.size), section.patches.foreground, recipe.seed)
+
+
 def make_network(
-    recipe: Recipe, outputs: int, allow_code: Path | None, progress: Progress
+    recipe: Recipe, task: Task, allow_code: Path | None, progress: Progress
 ) -> tuple[torch.nn.Module, dict[str, Any]]:
     """The recipe's network, with weights from a file where it names one, and how to build it again."""
     options = {k: v for k, v in recipe.model.options.items() if k not in OWN_OPTIONS}
@@ -118,7 +133,7 @@ def make_network(
         "options": options,
         "spatial_dims": len(recipe.input.size),
         "in_channels": recipe.input.channels,
-        "outputs": outputs,
+        "outputs": task.outputs,
         "size": list(recipe.input.size),
     }
     network = build_network(
@@ -126,8 +141,9 @@ def make_network(
         options,
         spatial_dims=len(recipe.input.size),
         in_channels=recipe.input.channels,
-        outputs=outputs,
+        outputs=task.outputs,
         size=recipe.input.size,
+        **({"dense": True} if task.dense else {}),
         allow_code=allow_code,
     )
     weights = recipe.model.options.get("weights")
@@ -210,13 +226,24 @@ def predict_parts(
             rank=processes.rank(),
             world_size=processes.count(),
         )
-        own = predict_batches(loaded.model, loader, hardware, progress)
+        own = predict_batches(loaded.model, loader, hardware, progress, keep=keeper(prepared, folder, part))
         found = processes.gather(own)
         progress.advance(len(found) - len(own))
         if processes.is_main():
             cases = [prepared.dataset.cases[place].id for place in places]
             prepared.task.write(folder / "predictions", cases, [found[int(place)] for place in places], part)
     progress.finish()
+
+
+def keeper(prepared: Prepared, folder: Path, part: Part) -> Keep:
+    """Puts what is large about each prediction of a part on disk as soon as it is made."""
+    target, cases, images = folder / "predictions" / part, prepared.dataset.cases, prepared.images
+
+    def keep(place: int, prediction: Prediction) -> Prediction:
+        placement = Placement(*images.placement(place)) if images.placed else None
+        return prepared.task.keep(target, cases[place], prediction, placement)
+
+    return keep
 
 
 def note_training(prepared: Prepared, step: str, clock: Clock, description: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from medcnn.recipe.schema import Recipe
 
 if TYPE_CHECKING:
     from medcnn.models.describe import LayerInfo
+    from medcnn.tasks.base import Task
 
 
 def count_outputs(recipe: Recipe) -> int:
@@ -21,12 +22,13 @@ def count_outputs(recipe: Recipe) -> int:
     Raises:
         DataError: If the dataset is not at hand.
     """
-    if recipe.data.dataset is not None:
+    task: type[Task] = registry.load("tasks", recipe.task.name)
+    if recipe.data.dataset is not None and not task.dense:
         entry = find_entry(recipe.data.dataset, recipe.data.catalog)
         if entry.labels is not None and entry.labels.classes:
             return len(entry.labels.classes)
     dataset = load_dataset(recipe.data)
-    made = registry.load("tasks", recipe.task.name).create(dataset, **recipe.task.options)
+    made = task.create(dataset, **recipe.task.options)
     return int(made.outputs)
 
 
@@ -46,6 +48,7 @@ def describe_network(recipe: Recipe, *, allow_code: Path | None = None) -> list[
         in_channels=recipe.input.channels,
         outputs=outputs,
         size=recipe.input.size,
+        **({"dense": True} if registry.load("tasks", recipe.task.name).dense else {}),
         allow_code=allow_code,
     )
     return describe(network, (recipe.input.channels, *recipe.input.size))

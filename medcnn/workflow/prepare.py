@@ -91,7 +91,7 @@ def prepare(
     task = task_class.create(found, **recipe.task.options)
     task.check_evaluation(recipe.evaluation)
     labelled, unlabelled = divide_labelled(found.cases, task)
-    preprocessor = Preprocessor(recipe.input)
+    preprocessor = Preprocessor(recipe.input, task.masks)
     disk, memory = estimate(labelled, recipe.input)
     progress.say(
         f"{len(labelled):,} cases; the preprocessed cache needs {disk / 2**20:,.0f} MB of disk, "
@@ -133,7 +133,7 @@ def reopen(run: Run, progress: Progress) -> Prepared:
     if cache is None:
         cache = build_cache(
             dataset.cases,
-            Preprocessor(recipe.input),
+            Preprocessor(recipe.input, task.masks),
             cache_folder(recipe),
             workers=available_cores(),
             progress=progress,

@@ -24,7 +24,7 @@ from lightning.pytorch import Callback
 from numpy.typing import NDArray
 
 from medcnn.data.augment import Augmenter
-from medcnn.data.loaders import BatchLoader
+from medcnn.data.loaders import BatchLoader, ImageSource
 from medcnn.inference.hardware import Hardware, choose_hardware, memory_format
 from medcnn.models.build import build_network
 from medcnn.models.losses import cross_entropy
@@ -40,7 +40,7 @@ WARM = 5
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-class Arrays:
+class Arrays(ImageSource):
     """uint8 images in memory, as the cache holds them."""
 
     scale = 1 / 255

@@ -29,7 +29,7 @@ PIXELS: dict[str, Any] = {
     "intensity.high": 81,
     "intensity.percentiles": (1, 99),
 }
-NO_PIXELS: dict[str, Any] = {"symmetric_axes": (0,), "augment": None}
+NO_PIXELS: dict[str, Any] = {"symmetric_axes": (0,), "augment": None, "patches": {"per_case": 2}}
 
 
 def digest(changes: dict[str, Any]) -> str:

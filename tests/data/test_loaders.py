@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from medcnn.data.cache import Cache
 from medcnn.data.facts import ImageFacts
 from medcnn.data.loaders import BatchLoader, OrderedImages
+from medcnn.data.row_arrays import row_arrays
 from medcnn.types import Case, ImageRef
 
 COUNT = 23
@@ -25,7 +26,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     (folder / "images.bin").write_bytes(images.tobytes())
     cases = tuple(Case(f"c{i}", (ImageRef((str(i),)),)) for i in range(COUNT))
     facts = tuple(ImageFacts(c.id, c.id, (1, 2, 3), "uint8", None, 0, 1) for c in cases)
-    return Cache(folder, cases, facts, (), (1, 2, 3), "uint8")
+    return Cache(folder, cases, facts, (), row_arrays(folder / "images.bin", "uint8", 1, [(2, 3)], COUNT))
 
 
 def loader(cache: Cache, rows: np.ndarray, size: int, **options: object) -> BatchLoader:

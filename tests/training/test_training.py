@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medcnn.data.loaders import ImageSource
 from medcnn.errors import RunError
 from medcnn.inference.hardware import choose_hardware
 from medcnn.models.build import build_network
@@ -35,7 +36,7 @@ DESCRIPTION = {"recipe_digest": "r", "split_digest": "s", "data_digest": "d"}
 
 
 @dataclass
-class Arrays:
+class Arrays(ImageSource):
     """Images in memory, as a loader takes them."""
 
     images: NDArray[np.float32]

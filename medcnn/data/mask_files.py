@@ -1,0 +1,106 @@
+"""Masks that medcnn writes: in the grid of the image they belong to, with its geometry."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.files import open_atomic, write_bytes
+from medcnn.types import Image, LabelSchema
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST = 100
+
+
+def file_stem(case: str) -> str:
+    """A name of letters, digits, ``.``, ``_`` and ``-`` for a case id; different ids give different names."""
+    plain = _UNSAFE.sub("_", case).strip("._") or "case"
+    if plain == case and len(plain) <= _LONGEST:
+        return plain
+    mark = hashlib.blake2b(case.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{plain[:_LONGEST]}-{mark}"
+
+
+def stored_values(labels: NDArray[np.uint8], schema: LabelSchema) -> NDArray[np.integer[Any]]:
+    """Positions turned into the values that files hold; not annotated (255) becomes background."""
+    values = np.zeros(256, np.int64)
+    for position, label in enumerate(schema.classes, 1):
+        values[position] = label.value
+    kind: type[np.integer[Any]] = np.uint8 if values.max() < 256 else np.uint16
+    return np.asarray(values.astype(kind)[labels], kind)
+
+
+def write_mask(
+    folder: Path, stem: str, labels: NDArray[np.uint8], schema: LabelSchema, image: Image
+) -> tuple[Path, ...]:
+    """Write one mask: PNG in two dimensions, else NIfTI with the image's affine.
+
+    Args:
+        folder: Where.
+        stem: Name of the file without its ending.
+        labels: ``(X, Y[, Z])`` positions in the image's grid, or ``(L, X, Y[, Z])`` of 0 and 1 where labels overlap.
+        schema: What the positions mean.
+        image: The image that they lie on.
+
+    Returns:
+        The file; where labels overlap one a label.
+    """
+    if schema.multilabel:
+        made: list[Path] = []
+        for label, channel in zip(schema.classes, labels, strict=True):
+            made += write_mask(folder, f"{stem}.{file_stem(label.name)}", channel, LabelSchema((label,)), image)
+        return tuple(made)
+    values = stored_values(labels, schema)
+    if values.ndim == 2:
+        return (_write_png(folder / f"{stem}.png", values),)
+    return (_write_nifti(folder / f"{stem}.nii.gz", values, image),)
+
+
+def _write_png(path: Path, values: NDArray[np.integer[Any]]) -> Path:
+    import io
+
+    from PIL import Image as Pillow
+
+    data = io.BytesIO()
+    Pillow.fromarray(np.ascontiguousarray(values.T)).save(data, "PNG")
+    write_bytes(path, data.getvalue())
+    return path
+
+
+def _write_nifti(path: Path, values: NDArray[np.integer[Any]], image: Image) -> Path:
+    import gzip
+
+    import nibabel as nib
+
+    affine = np.eye(4) if image.affine is None else np.asarray(image.affine, np.float64)
+    if image.affine is None and image.spacing is not None:
+        affine = np.diag([*image.spacing, *[1.0] * (4 - len(image.spacing))])
+    image_of: Any = nib.Nifti1Image
+    made = image_of(values, affine, dtype=values.dtype)
+    made.header.set_xyzt_units("mm" if image.spacing is not None else "unknown")
+    made.set_sform(affine, code=1)
+    made.set_qform(affine, code=1)
+    with open_atomic(path, "wb") as file:
+        # No time of writing in the file: the same mask gives the same bytes.
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=4, mtime=0) as packed:
+            packed.write(made.to_bytes())
+    return path
+
+
+def volumes_of(labels: NDArray[np.uint8], schema: LabelSchema, image: Image) -> tuple[tuple[float, ...], str]:
+    """Volume of each label, and its unit: mm3 (mm2 in two dimensions), or voxels (px) without spacing."""
+    if schema.multilabel:
+        counts = [int((channel == 1).sum()) for channel in labels]
+    else:
+        found = np.bincount(labels.ravel(), minlength=256)
+        counts = [int(n) for n in found[1 : len(schema.classes) + 1]]
+    dims = labels.ndim - int(schema.multilabel)
+    if image.spacing is None or len(image.spacing) < dims:
+        return tuple(float(n) for n in counts), "px" if dims == 2 else "voxels"
+    size = float(np.prod(image.spacing[:dims]))
+    return tuple(n * size for n in counts), f"mm{dims}"

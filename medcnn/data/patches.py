@@ -1,0 +1,83 @@
+"""Patches of cached volumes: where they lie is a function of (seed, epoch, case, occurrence)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.data.randomness import uniforms
+from medcnn.geometry.resample import IGNORE
+
+# Columns of the draws.
+FOREGROUND, LABEL, VOXEL, PLACE = 0, 1, 2, 3
+DRAWS = 6
+# Voxels of a label that are remembered of a volume: as many different patches see the label.
+REMEMBERED = 2000
+# Patches are drawn from numbers of their own, whatever the augmentation draws.
+_OWN = 0x9A7C4
+
+
+@dataclass(frozen=True, eq=False)
+class PatchDraw:
+    """Draws one patch of a volume at a time.
+
+    Attributes:
+        size: ``(X, Y[, Z])`` of a patch; no volume is smaller.
+        foreground: Share of the patches that are centred, as far as the volume's edge allows, on a voxel of a label;
+            the label is drawn among those of the case first, so that small ones are seen as often as large ones.
+        seed: The recipe's seed.
+    """
+
+    size: tuple[int, ...]
+    foreground: float
+    seed: int
+    _known: dict[int, list[NDArray[np.int64]]] = field(default_factory=dict, repr=False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PatchDraw:
+        return self
+
+    def starts(
+        self, place: int, labels: NDArray[np.uint8] | None, shape: tuple[int, ...], key: int, epoch: int
+    ) -> tuple[int, ...]:
+        """First voxel of the patch along each axis.
+
+        Args:
+            place: Number of the case, by which its labelled voxels are remembered.
+            labels: ``(K, *shape)`` label map of the whole volume; ``None`` where there is none.
+            shape: Spatial shape of the volume.
+            key: What the draw depends on beside seed and epoch: the case and its occurrence in the epoch.
+            epoch: The epoch.
+        """
+        draw = uniforms(self.seed ^ _OWN, epoch, np.array([key]), DRAWS)[0]
+        most = [n - m for n, m in zip(shape, self.size, strict=True)]
+        wanted = self._voxels(place, labels) if labels is not None and draw[FOREGROUND] < self.foreground else []
+        if wanted:
+            voxels = wanted[int(draw[LABEL] * len(wanted))]
+            centre = np.unravel_index(int(voxels[int(draw[VOXEL] * len(voxels))]), shape)
+            ends = zip(centre, self.size, most, strict=True)
+            return tuple(int(min(max(int(c) - m // 2, 0), last)) for c, m, last in ends)
+        return tuple(int(u * (last + 1)) for u, last in zip(draw[PLACE:], most, strict=False))
+
+    def _voxels(self, place: int, labels: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
+        """Flat indices of an even sample of the voxels of each label that is there."""
+        found = self._known.get(place)
+        if found is None:
+            found = [_sample(np.flatnonzero(mask)) for mask in _each_label(labels)]
+            found = [voxels for voxels in found if voxels.size]
+            self._known[place] = found
+        return found
+
+
+def _each_label(labels: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
+    if len(labels) > 1:
+        return [channel == 1 for channel in labels]
+    return [labels[0] == value for value in np.unique(labels) if value not in (0, IGNORE)]
+
+
+def _sample(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
+    if len(voxels) <= REMEMBERED:
+        return voxels
+    return voxels[np.linspace(0, len(voxels) - 1, REMEMBERED).astype(np.int64)]

@@ -1,0 +1,57 @@
+"""Networks that say something of every voxel: whole images at once, or a window that slides over them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Maps = Callable[[Tensor], Tensor]
+
+
+def sliding_maps(maps: Maps, image: Tensor, window: Sequence[int], *, overlap: float, batch: int) -> Tensor:
+    """``maps`` over images of any size: directly where they are no larger than the window, else tile by tile.
+
+    Tiles are weighted by a Gaussian around their centre (Isensee et al. 2021), so that a voxel near the edge of one
+    is decided by the tiles in which it lies further inside.
+
+    Args:
+        maps: ``(B, C, *window)`` to ``(B, K, *window)``.
+        image: ``(B, C, *spatial)``.
+        window: Spatial size that the network takes.
+        overlap: Share by which neighbouring tiles overlap, 0 to below 1.
+        batch: Tiles at a time.
+    """
+    if tuple(image.shape[2:]) == tuple(window):
+        return maps(image)
+    from monai.inferers.utils import sliding_window_inference
+
+    slide: Any = sliding_window_inference
+    found: Tensor = slide(
+        image, tuple(window), batch, maps, overlap=overlap, mode="gaussian", progress=False
+    )
+    return found
+
+
+def mirrored_maps(maps: Maps, image: Tensor, axes: Sequence[int], swap: Sequence[int] | None) -> Tensor:
+    """The mean of ``maps`` over the image and its mirror images along every combination of axes.
+
+    Args:
+        maps: ``(B, C, *spatial)`` to ``(B, K, *spatial)``.
+        image: ``(B, C, *spatial)``.
+        axes: Spatial axes along which the image may be mirrored; none: ``maps`` alone.
+        swap: Channels in the order that they have in a mirror image along axis 0 (left becomes right); ``None``: as
+            they are.
+    """
+    total: Tensor = maps(image)
+    flips = [c for n in range(1, len(axes) + 1) for c in itertools.combinations(axes, n)]
+    for chosen in flips:
+        dims = [a + 2 for a in chosen]
+        found = maps(torch.flip(image, dims)).flip(dims)
+        if swap is not None and 0 in chosen:
+            found = found[:, list(swap)]
+        total = total + found
+    return total / (len(flips) + 1)

@@ -6,13 +6,14 @@ What is found is counted. The values themselves stay in memory: no name and no d
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from medcnn.data.finding import Finding, examples
 from medcnn.data.grouping import dummy_ids, is_dummy, plural
+from medcnn.data.images.privacy import CONTACT, DATES, MARKS
 from medcnn.progress import Progress, Silent
 from medcnn.types import Case, Dataset
 
@@ -21,14 +22,6 @@ SEXES = {"m": "male", "male": "male", "man": "male", "f": "female", "female": "f
 _BIRTH = re.compile(r"birth|(^|_)dob($|_)", re.IGNORECASE)
 _DIGITS = re.compile(r"\d+")
 _NO_DICOM = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".npz", ".nii", ".nii.gz")
-_TAGS = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "BurnedInAnnotation",
-    "PatientIdentityRemoved",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +31,12 @@ class HeaderFacts:
     Attributes:
         case: Its id.
         files: DICOM files looked at.
-        named: Files with a patient's name in them.
+        keywords: Keyword of an element that tells who it is -> files in which it does.
+        named: Files with a name of a person in them.
         dated: Files with a birth date.
-        burned: Files that say that an annotation is burned into the pixels.
-        silent: Files that do not say whether one is.
+        contact: Files with an address or a telephone number.
+        burned: Files that say that the pixels themselves show who it is.
+        silent: Files that do not say whether an annotation is burned in.
         patient: The patient id that stands there.
         sexes: Sexes that stand there.
         births: Birth dates that stand there; never shown.
@@ -49,8 +44,10 @@ class HeaderFacts:
 
     case: str
     files: int
+    keywords: Mapping[str, int] = field(default_factory=dict)
     named: int = 0
     dated: int = 0
+    contact: int = 0
     burned: int = 0
     silent: int = 0
     patient: str | None = None
@@ -78,12 +75,22 @@ def read_headers(cases: Sequence[Case], progress: Progress | None = None) -> lis
 
 
 def _paths(case: Case) -> Iterator[str]:
-    for ref in case.images:
-        if ref.reader in ("auto", "dicom"):
-            yield from (p for p in dict.fromkeys(ref.paths) if not p.lower().endswith(_NO_DICOM))
+    paths = [p for ref in case.images if ref.reader in ("auto", "dicom") for p in ref.paths]
+    yield from (p for p in dict.fromkeys(paths) if not p.lower().endswith(_NO_DICOM))
 
 
-def _header(path: str) -> dict[str, str] | None:
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What one file says."""
+
+    telling: tuple[str, ...]
+    patient: str
+    birth: str
+    sex: str
+    burned: str
+
+
+def _header(path: str) -> _Header | None:
     from medcnn.data.images import sniff
     from medcnn.errors import ImageError
 
@@ -96,35 +103,54 @@ def _header(path: str) -> dict[str, str] | None:
 
     import pydicom
 
+    from medcnn.data.images.privacy import identifying_headers
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
-            return {tag: str(header.get(tag, "") or "").strip() for tag in _TAGS}
+            header = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+
+            def text(keyword: str) -> str:
+                return str(header.get(keyword, "") or "").strip()
+
+            patient = text("PatientID")
+            telling = [k for k in identifying_headers(header) if not _is_filler(text(k), patient)]
+            return _Header(
+                tuple(telling), patient, text("PatientBirthDate"), text("PatientSex"), text("BurnedInAnnotation")
+            )
         except Exception:
             # pydicom fails in many ways on a broken header; the reading of the pixels says which it was.
             return None
 
 
-def _facts(case: str, headers: Sequence[dict[str, str]]) -> HeaderFacts:
-    patient = next((h["PatientID"] for h in headers if not is_dummy(h["PatientID"])), None)
+def _is_filler(value: str, patient: str) -> bool:
+    """Whether a value is what anonymisers write, or the pseudonym that the id is too.
+
+    What stands in an item of a sequence alone is empty here, and none.
+    """
+    text = value.replace("^", " ").strip()
+    return bool(text) and (is_dummy(text) or text == patient.strip())
+
+
+def _facts(case: str, headers: Sequence[_Header]) -> HeaderFacts:
+    patient = next((h.patient for h in headers if not is_dummy(h.patient)), None)
     return HeaderFacts(
         case,
         len(headers),
-        sum(_is_name(h["PatientName"], h["PatientID"]) for h in headers),
-        sum(bool(_DIGITS.search(h["PatientBirthDate"])) for h in headers),
-        sum(h["BurnedInAnnotation"].upper() == "YES" for h in headers),
-        sum(h["BurnedInAnnotation"].upper() not in ("YES", "NO") for h in headers),
+        dict(Counter(keyword for h in headers for keyword in h.telling)),
+        sum(any(_is_name(k) for k in h.telling) for h in headers),
+        sum(any(k in DATES for k in h.telling) for h in headers),
+        sum(any(k in CONTACT for k in h.telling) for h in headers),
+        sum(any(k in MARKS for k in h.telling) for h in headers),
+        sum(h.burned.upper() not in ("YES", "NO") for h in headers),
         patient,
-        frozenset(_sex(h["PatientSex"]) for h in headers) - {""},
-        frozenset(_date(h["PatientBirthDate"]) for h in headers) - {""},
+        frozenset(_sex(h.sex) for h in headers) - {""},
+        frozenset(_date(h.birth) for h in headers) - {""},
     )
 
 
-def _is_name(name: str, patient: str) -> bool:
-    """Whether a name is there that is neither a filler nor the pseudonym that the id is too."""
-    text = name.replace("^", " ").strip()
-    return not is_dummy(text) and text != patient
+def _is_name(keyword: str) -> bool:
+    return keyword not in DATES and keyword not in MARKS and keyword not in CONTACT
 
 
 def _sex(value: object) -> str:
@@ -137,30 +163,43 @@ def _date(value: object) -> str:
     return text[:8] if text.strip("0") else ""
 
 
+_KINDS: tuple[tuple[str, str, Callable[[str], bool], Callable[[HeaderFacts], int]], ...] = (
+    ("header-names", "the name of a person", _is_name, lambda h: h.named),
+    ("header-birth-dates", "a birth date", DATES.__contains__, lambda h: h.dated),
+    ("header-contact", "an address or a telephone number", CONTACT.__contains__, lambda h: h.contact),
+    ("header-burned-in", "the mark that the pixels show who it is", MARKS.__contains__, lambda h: h.burned),
+)
+
+
 def header_table(headers: Sequence[HeaderFacts]) -> tuple[dict[str, Any], list[Finding]]:
-    """How many files name persons, as a table and its findings."""
+    """How many files tell who it is, and by which elements, as a table and its findings."""
+    keywords: Counter[str] = Counter()
+    for header in headers:
+        keywords.update(header.keywords)
     table = {
         "cases": len(headers),
         "files": sum(h.files for h in headers),
         "files_with_a_name": sum(h.named for h in headers),
         "files_with_a_birth_date": sum(h.dated for h in headers),
+        "files_with_an_address": sum(h.contact for h in headers),
         "files_with_burned_in_annotation": sum(h.burned for h in headers),
         "files_silent_on_burned_in_annotation": sum(h.silent for h in headers),
+        "files_by_element": dict(sorted(keywords.items(), key=lambda kv: (-kv[1], kv[0]))),
     }
-    kinds: tuple[tuple[str, str, Callable[[HeaderFacts], int]], ...] = (
-        ("header-names", "a patient's name", lambda h: h.named),
-        ("header-birth-dates", "a birth date", lambda h: h.dated),
-        ("header-burned-in", "the mark that an annotation is burned into the pixels", lambda h: h.burned),
-    )
     found = []
-    for name, what, count in kinds:
+    for name, what, of, count in _KINDS:
         cases = [h.case for h in headers if count(h)]
         total = sum(count(h) for h in headers)
         if total:
             text = f"{plural(total, 'DICOM header carries', 'DICOM headers carry')} {what}, in "
-            text += plural(len(cases), "case", "cases")
+            text += f"{plural(len(cases), 'case', 'cases')} ({_listed([k for k in keywords if of(k)])})"
             found.append(Finding(name, "caution", text, total, examples(cases)))
     return table, found
+
+
+def _listed(keywords: Sequence[str], shown: int = 5) -> str:
+    more = len(keywords) - shown
+    return ", ".join(keywords[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 def identity_findings(dataset: Dataset, headers: Sequence[HeaderFacts]) -> list[Finding]:

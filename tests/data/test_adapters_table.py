@@ -52,6 +52,26 @@ def test_every_column_finds_its_place(tmp_path: Path) -> None:
     assert first.id == "a.png"
 
 
+@pytest.mark.parametrize("name", ["patient", "Patient_ID", "PatientID", "subject", "Subject ID"])
+def test_a_column_that_is_the_patient_by_its_name_is_not_overlooked(tmp_path: Path, name: str) -> None:
+    root = write(tmp_path, f"image,label,{name},patients_age\na.png,x,p1,30\nb.png,y,p1,30\n")
+    dataset = table(root, label="label")
+    assert dataset.patients_known
+    assert [c.patient for c in dataset] == ["p1", "p1"]
+    assert all(set(c.attributes) == {"patients_age"} for c in dataset)
+    other = table(root, label="label", attributes=(name,))
+    assert not other.patients_known
+    assert [dict(c.attributes) for c in other] == [{name: "p1"}] * 2
+
+
+def test_two_columns_that_may_be_the_patient_are_named(tmp_path: Path) -> None:
+    root = write(tmp_path, "image,label,patient,subject\na.png,x,p1,s1\nb.png,y,p1,s2\n")
+    with pytest.raises(DataError, match="several columns: patient, subject") as caught:
+        table(root, label="label")
+    assert "patient: patient" in caught.value.todo
+    assert table(root, label="label", patient="subject").cases[1].patient == "s2"
+
+
 def test_missing_and_uncertain_labels_are_missing(tmp_path: Path) -> None:
     root = write(tmp_path, "image,label\na.png,x\nb.png,\nc.png,-1\nd.png,nan\ne.png,perhaps\nf.png,y\n")
     dataset = table(root, label="label", missing=("perhaps",))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from medcnn.data.adapters.common import MISSING, make_schema
+from medcnn.data.adapters.common import MISSING
+from medcnn.data.adapters.mask_labels import Names, choose_labels
 from medcnn.data.adapters.table_file import Numbered, read_table, require_columns
 from medcnn.data.adapters.table_labels import Columns, Labels
 from medcnn.data.images.sniff import series_files
@@ -18,6 +19,9 @@ from medcnn.types import Attribute, Case, Dataset, Exclusion, ImageRef, Mask, Pa
 
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,2})?|[-+]?[0-9][eE][-+][0-9]{1,2}")
+
+_PLAIN = re.compile(r"[\s_-]")
+_PATIENT_NAMES = ("patient", "patientid", "subject", "subjectid")
 
 PART_NAMES: dict[str, Part] = {
     "train": "training",
@@ -43,7 +47,9 @@ def table(
     positive: str | None = None,
     value: str | None = None,
     unit: str = "",
-    mask: str | None = None,
+    mask: str | tuple[str, ...] | None = None,
+    mask_labels: Mapping[str, int | str | tuple[int | str, ...]] | None = None,
+    overlapping: bool = False,
     patient: str | None = None,
     group: str | None = None,
     cluster: str | None = None,
@@ -67,8 +73,14 @@ def table(
         positive: The class that a binary problem is about.
         value: Column of a continuous label.
         unit: Its unit.
-        mask: Column of a mask file.
-        patient: Column of the patient.
+        mask: Column of a mask file, or of a folder with a mask as a DICOM series; several columns are the masks that
+            several readers drew of one image.
+        mask_labels: The labels of masks with the value, or values, that stand for each in the files, as in
+            ``{liver: 1, tumour: [2, 3]}``; ``background`` and ``ignore`` take values that are no labels. Absent: 1
+            is ``foreground``.
+        overlapping: A voxel may have several labels (a channel each).
+        patient: Column of the patient; absent: the one that is called so (``patient``, ``patient_id``, ``subject``),
+            where there is one that ``attributes`` does not name.
         group: Column of what may not be divided between parts.
         cluster: Column of what intervals resample.
         part: Column of the part: training, validation or test.
@@ -78,23 +90,39 @@ def table(
         missing: More values that mean a missing or uncertain label, beside blank, -1 and the like.
 
     Raises:
-        DataError: If the table or a column is missing, a line is broken, a label is outside the schema, or one
-            image has two labels.
+        DataError: If the table or a column is missing, a line is broken, a label is outside the schema, one image has
+            two labels, or two columns may be the patient.
     """
     path = root / file
     header, rows = read_table(path)
     images = (image,) if isinstance(image, str) else tuple(image)
-    asked = Columns(images, label, labels, value, mask, patient, group, cluster, part, study, case, attributes or ())
+    patient = patient or _patient_column(header, attributes or (), path)
+    masks = (mask,) if isinstance(mask, str) else mask or ()
+    asked = Columns(images, label, labels, value, masks, patient, group, cluster, part, study, case, attributes or ())
     require_columns(list(asked.named()), header, path)
     columns = asked if attributes is not None else asked.with_rest(header)
     reader = Labels.of(columns, rows, classes, separator, positive, {*MISSING, *missing}, path)
-    cases, exclusions = _cases(root, path, columns, rows, reader)
     schemas = {} if reader is None else {"class": reader.schema}
-    if mask is not None:
-        schemas["mask"] = make_schema(("background", "foreground"))
+    names: Names = ()
+    if columns.mask:
+        known = {"foreground": (1,)} if mask_labels is None else None
+        schemas["mask"], names = choose_labels(mask_labels, known, overlapping=overlapping, where="mask_labels")
+    cases, exclusions = _cases(root, path, columns, rows, reader, names)
     return Dataset(
         root.name, tuple(cases), schemas, tuple(exclusions), patients_known=patient is not None, facts={"unit": unit}
     )
+
+
+def _patient_column(header: Sequence[str], attributes: Sequence[str], path: Path) -> str | None:
+    """The column that is the patient by its name: one that is overlooked would divide patients between the parts."""
+    found = [c for c in header if _PLAIN.sub("", c.lower()) in _PATIENT_NAMES and c not in attributes]
+    if len(found) > 1:
+        raise DataError(
+            f"the patient may stand in several columns: {', '.join(found)}",
+            where=str(path),
+            todo=f"say which, as in patient: {found[0]}, or name those that are none among attributes",
+        )
+    return found[0] if found else None
 
 
 def _cases(

@@ -24,6 +24,7 @@ _SQUARE = (3.7, 3.6)
 _MOST_POINTS = 1200
 _MOST_VERTICES = 300
 _MOST_BANDS = 4
+_MOST_PANES = 24
 _OVERLAID = 3
 _SHORT_NAME = 14
 _NEAR_TOP = 0.97
@@ -53,9 +54,10 @@ def draw_curves(panel: CurvePanel, pens: Sequence[Pen] | None = None) -> ChartBl
         axes.set_xscale("log")
     if panel.diagonal:
         axes.axline((0, 0), slope=1, color="#8a949e", linewidth=0.8, linestyle=(0, (3, 2)), zorder=1)
-    banded = len([s for s in panel.series if s.low is not None and s.high is not None]) <= _MOST_BANDS
+    banded = _banded(panel)
     if not banded:
-        notes.append("Bands of so many lines would hide each other: they are in metrics.json alone.")
+        apart = "each line has a drawing of its own with its band" if _apart(panel) else "they are in metrics.json"
+        notes.append(f"Bands of so many lines would hide each other: {apart}.")
     for series, style in zip(panel.series, pens, strict=True):
         (_points if panel.points and not _level(series) else _line)(axes, panel, series, style, banded, notes)
     if unit_square and not panel.points:
@@ -67,6 +69,38 @@ def draw_curves(panel: CurvePanel, pens: Sequence[Pen] | None = None) -> ChartBl
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
     return _block(figure, panel.id, panel.title, legend, " ".join([panel.caption, *notes]).strip())
+
+
+def draw_bands(panel: CurvePanel) -> ChartBlock | None:
+    """A small drawing a line, with its band and the other lines in grey; where :func:`draw_curves` leaves bands out."""
+    if _banded(panel) or not _apart(panel):
+        return None
+    rows = -(-len(panel.series) // 3)
+    figure, grid = _axes((_SQUARE[0], 0.35 + 1.45 * rows), rows, 3)
+    for axes in grid.flat[len(panel.series) :]:
+        axes.remove()
+    for i, (axes, own) in enumerate(zip(grid.flat, panel.series, strict=False)):
+        for other in panel.series:
+            if other is not own:
+                x, y, *_ = _columns(panel, other)
+                at = thin(x, [y], 60)
+                axes.plot(x[at], y[at], color="#c9d1d8", linewidth=0.6, zorder=1)
+        _line(axes, panel, own, pen(i), True, [])
+        _limits(axes, panel)
+        axes.set_title(own.name if len(own.name) <= 16 else f"{own.name[:15]}…", fontsize=7.5, color=_INK, pad=3)
+        axes.tick_params(labelsize=6.5)
+        axes.locator_params(nbins=3)
+    figure.supxlabel(panel.x_label, fontsize=8, color=_INK)
+    figure.supylabel(panel.y_label, fontsize=8, color=_INK)
+    return _block(figure, f"{panel.id}-bands", f"{panel.title} of each class with its band", [], panel.caption)
+
+
+def _banded(panel: CurvePanel) -> bool:
+    return len([s for s in panel.series if s.low is not None and s.high is not None]) <= _MOST_BANDS
+
+
+def _apart(panel: CurvePanel) -> bool:
+    return len(panel.series) <= _MOST_PANES and not panel.points and not panel.x_log
 
 
 def draw_distribution(panel: DistributionPanel) -> ChartBlock:
@@ -247,18 +281,20 @@ def _dash(style: Pen) -> Any:
     return (0, tuple(float(v) for v in style.dash.split())) if style.dash else "solid"
 
 
-def _axes(size: tuple[float, float], rows: int = 1) -> tuple[Any, Any]:
+def _axes(size: tuple[float, float], rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     # Names of classes and series come from tables: a dollar sign in them is no formula.
     with rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
-    for a in axes:
+        grid = figure.subplots(rows, columns, sharex=True, sharey=columns > 1, squeeze=False)
+    for a in grid.flat:
         a.spines[["top", "right"]].set_visible(False)
         a.set_axisbelow(True)
-    return figure, axes[0] if rows == 1 else axes
+    if columns > 1:
+        return figure, grid
+    return figure, grid[0, 0] if rows == 1 else grid[:, 0]
 
 
 _STYLE: Any = {

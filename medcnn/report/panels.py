@@ -24,7 +24,7 @@ from medcnn.evaluation.results import (
     Panel,
     TablePanel,
 )
-from medcnn.report.charts import draw_curves, draw_distribution
+from medcnn.report.charts import draw_bands, draw_curves, draw_distribution
 from medcnn.report.document import (
     Block,
     Card,
@@ -129,7 +129,9 @@ def to_blocks(
     charts: list[ChartBlock] = []
     for i, panel in enumerate(panels):
         if isinstance(panel, CurvePanel):
-            charts.append(draw_curves(_shown_curves(replace(panel, id=f"{prefix}-{i}"), shown)))
+            curves = _shown_curves(replace(panel, id=f"{prefix}-{i}"), shown)
+            bands = draw_bands(curves)
+            charts += [draw_curves(curves), *([bands] if bands else [])]
             continue
         if isinstance(panel, DistributionPanel):
             charts.append(draw_distribution(replace(panel, id=f"{prefix}-{i}", caption=shown.text(panel.caption))))
@@ -183,12 +185,26 @@ def table(panel: TablePanel, shown: Shown) -> TableBlock:
             for j, v in enumerate(values)
         ]
         if by_row:
-            cells.insert(1, Cell(next(iter(count), ""), numeric=True))
+            first, *more = next(iter(count), "").split(" · ")
+            cells.insert(1, Cell(first.replace(" ", "\u00a0"), tuple(more), numeric=True))
         rows.append(cells)
     columns = list(panel.columns)
     if by_row:
         columns.insert(1, "Basis" if "n" in columns else "n")
+        _leave_out_cases(panel, columns, rows)
     return TableBlock(panel.title, columns, rows, _sentences([shown.text(panel.caption), *usual.lines]), notes.notes)
+
+
+def _leave_out_cases(panel: TablePanel, columns: list[str], rows: Sequence[list[Cell]]) -> None:
+    """Take the number of cases away where it is the n that stands beside it."""
+    if "Cases" not in panel.columns:
+        return
+    place = panel.columns.index("Cases")
+    known = [(row[place], {f.n for f in row if isinstance(f, Figure)}) for row in panel.rows]
+    if all(not found or found == {cases} for cases, found in known):
+        del columns[place + 1]
+        for cells in rows:
+            del cells[place + 1]
 
 
 def clusters_of(figures: Sequence[Figure]) -> str:

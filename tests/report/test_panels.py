@@ -23,7 +23,7 @@ from medcnn.evaluation.results import (
     Series,
     TablePanel,
 )
-from medcnn.report.charts import draw_curves, draw_distribution, thin
+from medcnn.report.charts import draw_bands, draw_curves, draw_distribution, thin
 from medcnn.report.formatting import between, counted, figure_name, number
 from medcnn.report.markdown import escape
 from medcnn.report.panels import Footnotes, encode_picture, gallery, matrix, table
@@ -86,8 +86,19 @@ def test_an_n_shared_by_rows_has_a_column_that_is_blank_where_nothing_is_counted
     rows = [["x", made(0.9), made(0.8)], ["y", made(0.9, 11), made(0.8, 11)], ["mean", 0.9, 0.8]]
     block = table(TablePanel("t", "T", ["Class", "A", "B"], rows), shown)
     assert block.columns == ["Class", "n", "A", "B"]
-    assert [r[1].text for r in block.rows] == ["10 images · 5 patients", "11 images · 5 patients", ""]
+    assert [r[1].text for r in block.rows] == ["10\N{NO-BREAK SPACE}images", "11\N{NO-BREAK SPACE}images", ""]
+    assert [r[1].subs for r in block.rows] == [("5 patients",), ("5 patients",), ()]
     assert not block.footnotes
+
+
+def test_the_number_of_cases_is_left_out_where_it_is_the_n(shown: Shown) -> None:
+    columns = ["sex", "Cases", "A", "B"]
+    rows = [["F", 10, made(0.9), made(0.8)], ["M", 11, made(0.9, 11), made(0.8, 11)]]
+    block = table(TablePanel("t", "T", columns, rows), shown)
+    assert block.columns == ["sex", "n", "A", "B"]
+    assert [len(r) for r in block.rows] == [4, 4]
+    rows[1][1] = 12
+    assert table(TablePanel("t", "T", columns, rows), shown).columns == ["sex", "n", "Cases", "A", "B"]
 
 
 def test_different_n_stand_in_the_cells(shown: Shown) -> None:
@@ -231,6 +242,21 @@ def test_a_curve_in_the_corner_is_enlarged() -> None:
     assert "corner, enlarged" in draw_curves(CurvePanel("c", "C", "x", "y", [near], **unit)).svg
     assert "corner, enlarged" not in draw_curves(CurvePanel("c", "C", "x", "y", [near, far], **unit)).svg
     assert "corner, enlarged" not in draw_curves(CurvePanel("c", "C", "x", "y", [near])).svg
+
+
+def test_bands_of_many_lines_have_a_drawing_each() -> None:
+    def lines(count: int) -> CurvePanel:
+        x, y = [0.0, 0.5, 1.0], [0.0, 0.8, 1.0]
+        return CurvePanel("c", "C", "x", "y", [Series(f"class {i}", x, y, x, [0.2, 0.9, 1.0]) for i in range(count)])
+
+    assert draw_bands(lines(4)) is None
+    assert "drawing of its own" not in draw_curves(lines(4)).caption
+    apart = draw_bands(lines(6))
+    assert apart is not None
+    assert "drawing of its own" in draw_curves(lines(6)).caption
+    assert all(f"class {i}" in apart.svg for i in range(6))
+    assert draw_bands(lines(25)) is None
+    assert "metrics.json" in draw_curves(lines(25)).caption
 
 
 def test_a_level_among_points_is_a_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
@@ -13,7 +14,8 @@ from medcnn.data.facts import ImageFacts
 from medcnn.data.finding import Finding, Severity, examples
 from medcnn.data.grouping import KINDS, is_dummy, plural, printable
 from medcnn.data.split import Split
-from medcnn.types import Boxes, Case, ClassLabel, Dataset, Exclusion, Value
+from medcnn.errors import ImageError
+from medcnn.types import Boxes, Case, ClassLabel, Dataset, Exclusion, ImageRef, Mask, Value
 
 _SPECIFIC = re.compile(r"'[^']*'|\"[^\"]*\"|\d+(?:[.,]\d+)*|/\S+")
 _IDENTICAL = "identical to "
@@ -22,14 +24,37 @@ _SHOWN = 20
 
 
 def target_key(case: Case) -> Hashable:
-    """All targets of a case as one value that is equal exactly for equal targets."""
+    """All targets of a case as one value that is equal exactly for equal targets.
+
+    Masks are read and compared by what they hold: copies of an image have copies of its mask, in files of their own.
+    """
     keys: list[Hashable] = []
     for target in case.targets:
         if isinstance(target, Boxes):
-            keys.append(("boxes", target.corners.tobytes(), target.labels.tobytes()))
+            keys.append((target.corners.tobytes(), target.labels.tobytes()))
+        elif isinstance(target, Mask):
+            keys.append((target.names, *map(_stored_values, (target.image, *target.readers))))
         else:
             keys.append(target)
     return tuple(keys)
+
+
+def _stored_values(ref: ImageRef) -> Hashable:
+    """A digest of the decoded values; the place of what cannot be read, which is then equal to itself alone."""
+    from medcnn.data.images import read_image
+
+    try:
+        array = np.ascontiguousarray(read_image(ref).array)
+    except ImageError:
+        return ref
+    return array.shape, array.dtype.str, hashlib.blake2b(array.data, digest_size=16).digest()
+
+
+def class_key(case: Case) -> Hashable:
+    """The class and the value of a case; ``None`` where neither is known. What lies where is not in it."""
+    label, value = case.target(ClassLabel), case.target(Value)
+    known = (label is not None and not label.missing) or (value is not None and value.value is not None)
+    return (label, value) if known else None
 
 
 def missing_label(case: Case) -> bool:

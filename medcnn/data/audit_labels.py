@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from medcnn.data.finding import Finding, examples
+from medcnn.data.finding import Finding, Severity, examples
 from medcnn.data.grouping import dummy_ids, listing, plural, printable
 from medcnn.types import Boxes, Case, ClassLabel, Dataset, LabelSchema, Mask, Value
 
@@ -152,14 +152,23 @@ def _patient_findings(
         ids = listing(sorted({c.patient or "" for c in dummy}), 5)
         text = f"{plural(len(dummy), 'case has', 'cases have')} a patient id that says nothing ({ids}) and joins none"
         found.append(Finding("patient-dummy", "caution", text, len(dummy), examples(c.id for c in dummy)))
-    mean = sum(map(len, by_patient.values())) / max(len(by_patient), 1)
-    large = [m for m in by_patient.values() if len(m) > LARGE_PATIENT * total and len(m) > 2 * mean]
-    if large:
-        share = 100 * max(map(len, large)) / total
-        text = plural(len(large), "patient id holds", "patient ids hold")
-        text += f" over {100 * LARGE_PATIENT:.0f} % of the cases (up to {share:.0f} %): an id for many?"
-        found.append(Finding("patient-large", "caution", text, len(large), examples(m[0].id for m in large)))
-    return found
+    return [*found, *_large_patients(list(by_patient.values()), total)]
+
+
+def _large_patients(by_patient: Sequence[Sequence[Case]], total: int) -> list[Finding]:
+    """Ids over 10 % of the cases: suspicious if alone, or far above the average; else there are few patients."""
+    large = [m for m in by_patient if len(m) > LARGE_PATIENT * total]
+    odd = [m for m in large if len(by_patient) == 1 or len(m) > 2 * sum(map(len, by_patient)) / len(by_patient)]
+    named = odd or large
+    if not named or total < 2:
+        return []
+    share = f"{100 * max(map(len, named)) / total:.0f} %"
+    text = (
+        f"{plural(len(named), 'patient id holds', 'patient ids hold')} over {100 * LARGE_PATIENT:.0f} % of the cases "
+    )
+    text += f"(up to {share}): " + ("an id for many?" if odd else f"there are {len(by_patient)} patients only")
+    severity: Severity = "caution" if odd else "info"
+    return [Finding("patient-large", severity, text, len(named), examples(m[0].id for m in named))]
 
 
 def attribute_tables(dataset: Dataset) -> tuple[list[dict[str, Any]], list[Finding]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from medcnn.data.audit_images import missing_label, part_count, target_key
+from medcnn.data.audit_images import class_key, part_count
 from medcnn.data.finding import Finding, examples
 from medcnn.data.grouping import LARGE_SHARE, is_dummy, plural, printable
 from medcnn.data.near_duplicates import TURNS, NearDuplicates, NearPair
@@ -44,8 +44,9 @@ def near_table(dataset: Dataset, near: NearDuplicates, split: Split | None) -> t
 
 
 def _other_label(first: Case, second: Case) -> bool:
-    known = not (missing_label(first) or missing_label(second))
-    return known and target_key(first) != target_key(second)
+    """Whether both have a class (or a value) and not the same; boxes and masks of turned copies differ anyway."""
+    one, two = class_key(first), class_key(second)
+    return one is not None and two is not None and one != two
 
 
 def _other_patient(first: Case, second: Case) -> bool:

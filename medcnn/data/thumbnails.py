@@ -16,6 +16,7 @@ from medcnn.data.preprocess import Preprocessor
 from medcnn.data.rows import Unread
 from medcnn.data.workers import read_rows
 from medcnn.errors import ImageError
+from medcnn.geometry.affines import axis_order
 from medcnn.progress import Progress, Silent
 from medcnn.recipe.schema import InputSection
 from medcnn.types import Case, Exclusion, Image
@@ -54,14 +55,14 @@ class Thumbnailer(Preprocessor):
 
 
 def thumbnail(image: Image) -> NDArray[np.uint8]:
-    """``(64, 64)`` uint8: the middle slice of a volume, the mean of the channels, squeezed to a square.
+    """``(64, 64)`` uint8: the middle of a volume, the mean of the channels, squeezed to a square.
 
     Raises:
         ImageError: If the image has no pixels.
     """
     from PIL import Image as Pillow
 
-    array = image.array[..., image.array.shape[-1] // 2] if image.array.ndim == 4 else image.array
+    array = middle_slice(image)
     if not array.size:
         raise ImageError("the image has no pixels")
     grey = array[0] if len(array) == 1 else array.mean(0, dtype=np.float32)
@@ -74,6 +75,28 @@ def thumbnail(image: Image) -> NDArray[np.uint8]:
     low, high = int(found.min()), int(found.max())
     if low < high < low + _FULL_RANGE and image.array.dtype == np.uint8:
         return _to_bytes(found)
+    return found
+
+
+def middle_slice(image: Image) -> NDArray[Any]:
+    """``(C, X, Y)``: an image as it is; of a volume the slice in the middle of its longest spacing.
+
+    The axes of a volume with a world frame run to the left, to the back and to the feet, so that it is the same
+    slice, lying in the same way, however the file orders its axes.
+    """
+    array = image.array
+    if array.ndim != 4:
+        return array
+    if image.affine is None:
+        return array[..., array.shape[-1] // 2]
+    order = axis_order(image.affine)
+    source = sorted(range(3), key=lambda voxel: order[voxel][0])
+    lying = array.transpose(0, *(voxel + 1 for voxel in source))
+    # The world's axes run to the right, the front and the head.
+    lying = np.flip(lying, tuple(axis + 1 for axis, voxel in enumerate(source) if order[voxel][1] > 0))
+    lengths = [float(np.linalg.norm(np.asarray(image.affine)[:3, voxel])) for voxel in source]
+    axis = max(range(3), key=lambda i: (round(lengths[i], 3), i))
+    found: NDArray[Any] = np.take(lying, lying.shape[axis + 1] // 2, axis + 1)
     return found
 
 

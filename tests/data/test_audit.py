@@ -19,7 +19,7 @@ from medcnn.data.audit import Audit, Finding, audit, surplus, write_audit
 from medcnn.data.facts import ImageFacts
 from medcnn.data.split import make_split
 from medcnn.recipe.schema import SplitSection
-from medcnn.types import Boxes, Case, ClassLabel, Dataset, Exclusion, ImageRef, LabelClass, LabelSchema, Value
+from medcnn.types import Boxes, Case, ClassLabel, Dataset, Exclusion, ImageRef, LabelClass, LabelSchema, Mask, Value
 
 SCHEMA = LabelSchema((LabelClass(0, "a"), LabelClass(1, "b")))
 
@@ -117,6 +117,23 @@ def test_surplus_compares_values_and_boxes() -> None:
     boxes = [Case(f"b{i}", (), (b,)) for i, b in enumerate([box, moved, box])]
     assert surplus(values, [fact(c.id, "same") for c in values]) == {"v1"}
     assert surplus(boxes, [fact(c.id, "same") for c in boxes]) == {"b2"}
+
+
+def test_masks_of_identical_images_are_compared_by_what_they_hold(tmp_path: Path) -> None:
+    from PIL import Image
+
+    drawn = np.zeros((8, 8), np.uint8)
+    drawn[2:4, 2:4] = 1
+    for name, values in {"a": drawn, "b": drawn, "c": drawn.T * 0}.items():
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+    masks = {name: Mask(ImageRef((str(tmp_path / f"{name}.png"),))) for name in "abcd"}
+    cases = [Case(name, (), (mask,), patient=name) for name, mask in masks.items()]
+    facts = [fact(c.id, "same") for c in cases]
+    assert surplus(cases, facts) == {"b"}
+    found = audit(Dataset("masks", tuple(cases), {}, patients_known=True), facts)
+    assert found.tables["identical"]["sets_across_labels"] == 1
+    assert surplus(cases[:2], facts[:2]) == {"b"}
+    assert audit(Dataset("masks", tuple(cases[:2]), {}), facts[:2]).tables["identical"]["sets_across_labels"] == 0
 
 
 @settings(max_examples=50, deadline=None)
@@ -222,7 +239,17 @@ def test_patient_ids_that_say_nothing_hold_too_much_or_contradict_themselves() -
 
 def test_few_patients_of_equal_size_are_not_suspicious() -> None:
     cases = [case(f"c{i:02d}", i % 2, patient=f"P{i % 4}") for i in range(40)]
-    assert "patient-large" not in ids(audit(cohort(cases), facts_of(cases), []))
+    found = finding(audit(cohort(cases), facts_of(cases), []), "patient-large")
+    assert found.severity == "info"
+    assert found.what == "4 patient ids hold over 10 % of the cases (up to 25 %): there are 4 patients only"
+    assert "patient-large" not in ids(audit(cohort(healthy()), facts_of(healthy()), []))
+
+
+def test_one_id_for_all_cases_is_suspicious() -> None:
+    cases = [case(f"c{i:02d}", i % 2, patient="4711") for i in range(40)]
+    found = finding(audit(cohort(cases), facts_of(cases), []), "patient-large")
+    assert (found.severity, found.count) == ("caution", 1)
+    assert "up to 100 %" in found.what
 
 
 def test_attributes_show_what_is_available_and_nothing_private() -> None:

@@ -28,17 +28,22 @@ def build_network(
     in_channels: int,
     outputs: int,
     size: tuple[int, ...],
+    dense: bool = False,
     allow_code: Path | None = None,
 ) -> nn.Module:
     """A network with random initial weights that turns ``(B, in_channels, *size)`` into ``(B, outputs)`` logits.
+
+    A dense one gives ``(B, outputs, *size)``; in training mode it may give a list of such logits for deep
+    supervision, the finest first and coarser ones after it.
 
     Args:
         name: A registered name (``basic_cnn``, ``densenet``, ...) or ``module:Class`` of an installed package.
         options: The builder's own options.
         spatial_dims: 2 or 3.
         in_channels: Channels of the image.
-        outputs: Logits a case.
+        outputs: Logits a case, or a voxel.
         size: Spatial size of the image in px or voxels, ``(X, Y[, Z])``.
+        dense: Whether the network must give logits for each voxel.
         allow_code: A folder whose modules may be imported too.
 
     Raises:
@@ -65,7 +70,7 @@ def build_network(
             where="model",
             todo=f"check its options: {_shown(given)}",
         ) from error
-    _check(name, network, in_channels=in_channels, outputs=outputs, size=size)
+    _check(name, network, in_channels=in_channels, outputs=outputs, size=size, dense=dense)
     return network
 
 
@@ -93,8 +98,8 @@ def _arguments(
     return {**given, **{k: v for k, v in supplied.items() if anything or k in accepted}}
 
 
-def _check(name: str, network: Any, *, in_channels: int, outputs: int, size: tuple[int, ...]) -> None:
-    """Run zeros through the network; raise where it fails or gives anything but ``(B, outputs)``."""
+def _check(name: str, network: Any, *, in_channels: int, outputs: int, size: tuple[int, ...], dense: bool) -> None:
+    """Run zeros through the network; raise where it fails or gives anything but logits of the shape expected."""
     import torch
     from torch import nn
 
@@ -105,16 +110,15 @@ def _check(name: str, network: Any, *, in_channels: int, outputs: int, size: tup
             f"{name} gives a {type(network).__name__}, not a torch.nn.Module", where="model", todo="return a network"
         )
     cases = 2  # With one case a network that squeezes the batch away would pass.
-    shape = (cases, in_channels, *size)
     try:
-        result = dry_run(network, shape)
+        result = dry_run(network, (cases, in_channels, *size))
     except Exception as error:
         raise ModelError(
             f"{name} does not work on an image of {' x '.join(map(str, size))} with {in_channels} channel(s): "
             f"{type(error).__name__}: {_first_line(error)}",
             where="model",
             todo="an image that is too small for the network is the usual cause: use a larger input.size "
-            "or a shallower network (small_resnet works at any size)",
+            "or a shallower network" + ("" if dense else " (small_resnet works at any size)"),
         ) from error
     if not isinstance(result, torch.Tensor):
         raise ModelError(
@@ -122,12 +126,25 @@ def _check(name: str, network: Any, *, in_channels: int, outputs: int, size: tup
             where="model",
             todo="return the logits alone from forward()",
         )
-    if tuple(result.shape) != (cases, outputs):
+    expected = (cases, outputs, *size) if dense else (cases, outputs)
+    found = tuple(result.shape)
+    if found != expected:
         raise ModelError(
-            f"{name} gives {tuple(result.shape)} for {cases} cases; expected {(cases, outputs)}",
+            f"{name} gives {found} for {cases} cases; expected {expected}",
             where="model",
-            todo=f"end with a linear layer of {outputs} output(s)",
+            todo=_way_out(found, expected, dense=dense),
         )
+
+
+def _way_out(found: tuple[int, ...], expected: tuple[int, ...], *, dense: bool) -> str:
+    """What to do about logits of another shape."""
+    if len(found) == len(expected):
+        return f"end with {'a 1x1 convolution' if dense else 'a linear layer'} of {expected[1]} output(s)" + (
+            " at the image's own resolution" if dense else ""
+        )
+    if dense:
+        return "this task needs a network that gives a value for each voxel, such as unet or dynunet"
+    return "this task needs a network that gives one value a case, such as small_resnet or densenet"
 
 
 def _first_line(error: Exception) -> str:

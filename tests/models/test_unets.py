@@ -1,0 +1,127 @@
+"""Networks that give a value for each voxel: shapes, options, deep supervision, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medcnn.errors import ModelError
+from medcnn.models import build_network
+
+SMALL: dict[str, dict] = {
+    "unet": {"channels": (4, 8, 8)},
+    "dynunet": {"filters": (4, 8, 8)},
+    "basic_unet": {"features": (4, 4, 4, 4, 4, 4)},
+    "attention_unet": {"channels": (4, 8, 8)},
+    "segresnet": {"init_filters": 8, "blocks_down": (1, 1, 1)},
+}
+
+
+def build(
+    name: str, options: dict | None = None, size: tuple[int, ...] = (32, 24), outputs: int = 3, channels: int = 1
+):
+    return build_network(
+        name, options, spatial_dims=len(size), in_channels=channels, outputs=outputs, size=size, dense=True
+    )
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("size", [(32, 24), (16, 32, 16)])
+def test_every_dense_network_gives_logits_of_the_image_s_size(name: str, size: tuple[int, ...]) -> None:
+    network = build(name, SMALL[name], size, outputs=4, channels=2)
+    image = torch.rand(2, 2, *size)
+    for mode in (network.train(), network.eval()):
+        result = mode(image)
+        assert isinstance(result, Tensor)
+        assert result.shape == (2, 4, *size)
+    result.sum().backward()
+    assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("size", [(128, 128), (40, 56, 40)])
+def test_the_defaults_work_on_small_grids(name: str, size: tuple[int, ...]) -> None:
+    build(name, {}, size)
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [
+        *((name, norm) for name in ("dynunet", "basic_unet", "segresnet") for norm in ("instance", "batch", "group")),
+        ("unet", "instance"),
+        ("unet", "batch"),
+    ],
+)
+def test_normalisation_is_what_was_asked_for(name: str, norm: str) -> None:
+    wide = {"unet": {"channels": (8, 8)}, "dynunet": {"filters": (8, 8, 8)}, "basic_unet": {"features": (8,) * 6}}
+    network = build(name, {**wide.get(name, SMALL[name]), "norm": norm})
+    kind = {"instance": nn.InstanceNorm2d, "batch": nn.BatchNorm2d, "group": nn.GroupNorm}[norm]
+    found = [m for m in network.modules() if isinstance(m, (nn.InstanceNorm2d, nn.BatchNorm2d, nn.GroupNorm))]
+    assert found
+    assert all(isinstance(m, kind) for m in found)
+    assert all(m.weight is not None for m in found)
+
+
+def test_deep_supervision_gives_a_list_in_training_and_the_finest_in_evaluation() -> None:
+    network = build("dynunet", {"filters": (4, 4, 8, 8), "deep_supervision": 2}, (16, 24, 16), outputs=2)
+    image = torch.rand(1, 1, 16, 24, 16)
+    shapes = [tuple(o.shape) for o in network.train()(image)]
+    assert shapes == [(1, 2, 16, 24, 16), (1, 2, 8, 12, 8), (1, 2, 4, 6, 4)]
+    assert network.eval()(image).shape == (1, 2, 16, 24, 16)
+
+
+def test_deep_supervision_reaches_the_coarse_levels_and_leaves_no_graph_behind() -> None:
+    network = build("dynunet", {"filters": (4, 4, 4, 4), "deep_supervision": 2}).train()
+    outputs = network(torch.rand(1, 1, 32, 24))
+    outputs[2].sum().backward()
+    heads = network.deep_supervision_heads
+    assert [next(h.parameters()).grad is not None for h in heads] == [False, True]
+    copy.deepcopy(network)  # fails where a tensor with a graph hangs on the network
+
+
+def test_anisotropic_kernels_and_strides_keep_the_thin_axis() -> None:
+    options = {"filters": (4, 4, 4), "kernel_size": ((3, 3, 1), 3, 3), "strides": (1, (2, 2, 1), 2)}
+    network = build("dynunet", options, (16, 16, 6))
+    assert network.eval()(torch.rand(1, 1, 16, 16, 6)).shape == (1, 3, 16, 16, 6)
+    kernels = {m.kernel_size for m in network.modules() if isinstance(m, nn.Conv3d)}
+    assert (3, 3, 1) in kernels
+    flat = build("unet", {"channels": (4, 8), "strides": ((2, 2, 1),)}, (8, 8, 5))
+    assert flat.eval()(torch.rand(1, 1, 8, 8, 5)).shape == (1, 3, 8, 8, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size", "message"),
+    [
+        ("unet", {}, (40, 44), r"40 x 44 is not a multiple of .* 8 x 8\s+the next that fits is 40 x 48"),
+        ("dynunet", {"strides": (1, 2, 4, 2)}, (40, 40), "multiple of the network's strides, 16 x 16"),
+        ("attention_unet", {}, (12, 16), "16 x 16"),
+        ("segresnet", {}, (12, 16), "16 x 16"),
+        ("basic_unet", {}, (8, 32), "needs 16"),
+        ("basic_unet", {}, (16, 24), "one voxel on the coarsest level"),
+        ("unet", {"channels": (4, 8, 8)}, (4, 4), "one voxel on the coarsest level"),
+        ("unet", {"strides": (2, 2)}, (32, 32), "2 entries for 3 steps"),
+        ("unet", {"strides": ((2, 2, 2), 2, 2)}, (32, 32), r"\[2, 2, 2\] in 2 dimensions"),
+        ("dynunet", {"filters": (6, 8, 8), "norm": "group"}, (32, 32), "groups of 8 do not divide 6 filters"),
+        ("dynunet", {"filters": (4, 4)}, (32, 32), "three levels"),
+        ("dynunet", {"deep_supervision": 3}, (32, 32), "at most 2"),
+        ("dynunet", {"kernel_size": (3, 3)}, (32, 32), "2 entries for 4 levels"),
+        ("dynunet", {"strides": (2, 2, 2, 2)}, (32, 32), "let the first be 1"),
+        ("segresnet", {"blocks_up": (1,)}, (32, 32), "one less than blocks_down"),
+        ("unet", {"dropout": 1.0}, (32, 32), "dropout"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_way_out(
+    name: str, options: dict, size: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        build(name, options, size)
+
+
+def test_a_network_of_the_other_kind_is_refused_with_names_that_fit() -> None:
+    with pytest.raises(ModelError, match="such as unet or dynunet"):
+        build("small_resnet", {"width": 4})
+    with pytest.raises(ModelError, match="such as small_resnet"):
+        build_network("unet", SMALL["unet"], spatial_dims=2, in_channels=1, outputs=3, size=(32, 32))

@@ -18,7 +18,7 @@ def near_table(dataset: Dataset, near: NearDuplicates, split: Split | None) -> t
     pairs = [p for p in near.pairs if p.first in by_id and p.second in by_id]
     members = [(by_id[p.first], by_id[p.second]) for p in pairs]
     across = {
-        "labels": [p for p, m in zip(pairs, members, strict=True) if _other_label(*m)],
+        "labels": [p for p, m in zip(pairs, members, strict=True) if other_label(*m)],
         "patients": [p for p, m in zip(pairs, members, strict=True) if _other_patient(*m)],
         "parts": [p for p, m in zip(pairs, members, strict=True) if part_count(m, split) > 1],
     }
@@ -43,7 +43,7 @@ def near_table(dataset: Dataset, near: NearDuplicates, split: Split | None) -> t
     return table, [*_pair_findings(pairs, groups, across, split), *_chain_findings(near, total)]
 
 
-def _other_label(first: Case, second: Case) -> bool:
+def other_label(first: Case, second: Case) -> bool:
     """Whether both have a class (or a value) and not the same; boxes and masks of turned copies differ anyway."""
     one, two = class_key(first), class_key(second)
     return one is not None and two is not None and one != two
@@ -71,8 +71,15 @@ def _pair_findings(
             text = f"{plural(len(divided), 'pair', 'pairs')} of near-duplicates {words[kind]}"
             if len(divided) == 1:
                 text = text.replace("duplicates have", "duplicates has").replace("duplicates lie", "duplicates lies")
+            if kind == "parts" and split is not None and not _kept(split):
+                text += "; data.near_duplicates: group keeps them together"
             found.append(Finding(f"near-across-{kind}", "caution", text, len(divided), _named(divided)))
     return found
+
+
+def _kept(split: Split) -> bool:
+    """Whether the split joined near-duplicates, or may not: a given column is never regrouped."""
+    return bool(split.facts.get("near_duplicates_joined")) or split.facts.get("by") == "column"
 
 
 def _named(pairs: list[NearPair]) -> tuple[str, ...]:

@@ -74,6 +74,25 @@ class NearDuplicates:
         return sum(self.groups.get(p.first) != self.groups.get(p.second) for p in self.pairs)
 
 
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Verified pairs by position among different images.
+
+    Attributes:
+        first: ``(P,)`` positions, each smaller than ``second``, in rising order.
+        second: ``(P,)``.
+        turn: ``(P,)`` positions in :data:`TURNS`.
+        score: ``(P,)``.
+        plain: ``(N,)`` whether an image shows too little to be compared.
+    """
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    turn: NDArray[np.int8]
+    score: NDArray[np.float32]
+    plain: NDArray[np.bool_]
+
+
 def find_near_duplicates(
     cases: Sequence[str],
     digests: Sequence[str],
@@ -94,39 +113,67 @@ def find_near_duplicates(
         threads: How many blocks are compared at the same time; the result does not depend on it.
         progress: Advanced by one an image.
     """
-    progress = progress or Silent()
-    copies: dict[str, list[str]] = defaultdict(list)
-    rows = []
-    for row, (case, digest) in enumerate(zip(cases, digests, strict=True)):
-        if digest not in copies:
-            rows.append(row)
-        copies[digest].append(case)
-    pictures = Pictures(pixels[rows] if len(rows) < len(cases) else pixels)
-    names = [cases[row] for row in rows]
-    progress.start("comparing images", len(rows), "images")
-    pairs = _pairs(pictures, names, threads, progress)
-    same = {members[0]: members for members in copies.values()}
-    centres = star_groups(names, [(p.first, p.second) for p in pairs])
-    groups = {case: centre for name, centre in centres.items() for case in same[name]}
-    plain = tuple(case for name, flat in zip(names, pictures.plain, strict=True) if flat for case in same[name])
-    return NearDuplicates(tuple(pairs), groups, _components(pairs, same), len(rows) - int(pictures.plain.sum()), plain)
+    rows = distinct(digests)
+    found = match(pixels[rows] if len(rows) < len(cases) else pixels, threads=threads, progress=progress)
+    return describe(cases, digests, found)
 
 
-def _pairs(pictures: Pictures, names: Sequence[str], threads: int, progress: Progress) -> list[NearPair]:
+def distinct(digests: Sequence[str]) -> list[int]:
+    """Position of the first of each set of equal digests."""
+    first: dict[str, int] = {}
+    for row, digest in enumerate(digests):
+        first.setdefault(digest, row)
+    return list(first.values())
+
+
+def match(pixels: NDArray[np.uint8], *, threads: int = 1, progress: Progress | None = None) -> Matches:
+    """Verified pairs of different images.
+
+    Args:
+        pixels: ``(N, 64, 64)`` thumbnails; may be a memory map.
+        threads: How many blocks are compared at the same time.
+        progress: Advanced by one an image.
+    """
     from threadpoolctl import threadpool_limits
 
-    pairs, done = [], 0
+    progress = progress or Silent()
+    progress.start("comparing images", len(pixels), "images")
+    pictures, blocks, done = Pictures(pixels), [], 0
     # The threads are ours: those of the BLAS beside them wait for each other and cost twenty times the work.
     with threadpool_limits(1, user_api="blas"):
-        for block, scores in verify(pictures, candidates(hashes(pictures.pixels), threads=threads), threads=threads):
-            for i, j, turn, score in zip(block.first, block.second, block.turn, scores, strict=True):
-                pairs.append(NearPair(names[i], names[j], round(float(score), 4), int(turn)))
+        for block, scores in verify(pictures, candidates(hashes(pixels), threads=threads), threads=threads):
             if len(block.first):
+                blocks.append((block.first, block.second, block.turn, scores))
                 progress.advance(int(block.first[-1]) - done)
                 done = int(block.first[-1])
-    progress.advance(len(names) - done)
+    progress.advance(len(pixels) - done)
     progress.finish()
-    return pairs
+    kinds = (np.int64, np.int64, np.int8, np.float32)
+    columns = [np.concatenate([np.empty(0, kind), *(b[i] for b in blocks)]) for i, kind in enumerate(kinds)]
+    return Matches(columns[0], columns[1], columns[2], columns[3], pictures.plain)
+
+
+def describe(cases: Sequence[str], digests: Sequence[str], found: Matches) -> NearDuplicates:
+    """Pairs, groups and chains of cases.
+
+    Args:
+        cases: Ids.
+        digests: Of each case's pixels, in the order of the cases.
+        found: What was matched among the :func:`distinct` ones.
+    """
+    same: dict[str, list[str]] = defaultdict(list)
+    for case, digest in zip(cases, digests, strict=True):
+        same[digest].append(case)
+    copies = {members[0]: members for members in same.values()}
+    names = list(copies)
+    pairs = tuple(
+        NearPair(names[i], names[j], round(float(score), 4), int(turn))
+        for i, j, turn, score in zip(found.first, found.second, found.turn, found.score, strict=True)
+    )
+    centres = star_groups(names, [(p.first, p.second) for p in pairs])
+    groups = {case: centre for name, centre in centres.items() for case in copies[name]}
+    plain = tuple(case for name, flat in zip(names, found.plain, strict=True) if flat for case in copies[name])
+    return NearDuplicates(pairs, groups, _components(pairs, copies), len(names) - int(found.plain.sum()), plain)
 
 
 def star_groups(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -39,8 +39,8 @@ class Split:
         folds: One mapping a fold: case id -> part, in the order of the case ids. All folds of the rule are here,
             so that the file is the same whichever of them are trained. A case that a fold uses nowhere
             (leave-one-out alone has such) is absent from its mapping.
-        facts: ``by``, ``seed``, ``folds``, ``only`` (the folds to train), ``notes``, ``counts``, ``components``,
-            ``digest`` and what the rule adds: plain values, as ``split.json`` holds them.
+        facts: ``by``, ``seed``, ``folds``, ``only`` (the folds to train), ``near_duplicates_joined``, ``notes``,
+            ``counts``, ``components``, ``digest`` and what the rule adds: plain values, as ``split.json`` holds them.
     """
 
     groups: Mapping[str, str]
@@ -130,16 +130,17 @@ def make_split(
     )
     outcome = RULES[section.by](plan)
     folds = tuple({case: p for case in grouping.groups if (p := fold.get(case))} for fold in outcome.folds)
-    return _with_facts(Split(grouping.groups, folds, {}), plan, outcome)
+    return _with_facts(Split(grouping.groups, folds, {}), plan, outcome, joined=near is not None)
 
 
-def _with_facts(split: Split, plan: Plan, outcome: Outcome) -> Split:
+def _with_facts(split: Split, plan: Plan, outcome: Outcome, *, joined: bool) -> Split:
     values = outcome.facts.get("values")
     names = [f"fold {n}" + (f" ({values[n]})" if values else "") for n in range(len(split.folds))]
     facts = {
         "by": plan.section.by,
         "seed": plan.seed,
         "stratified": plan.section.stratify,
+        "near_duplicates_joined": joined,
         "folds": len(split.folds),
         "only": _selected(plan.section, len(split.folds)),
         "cases": len(split.groups),

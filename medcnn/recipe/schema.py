@@ -127,10 +127,11 @@ class DataSection(Section):
     drop_duplicates: bool = Field(
         True, description="Leave out surplus copies of pixel-identical images that carry the same label."
     )
-    near_duplicates: Literal["off", "report", "group"] = Field(
-        "off",
+    near_duplicates: Literal["auto", "off", "report", "group"] = Field(
+        "auto",
         description="Look for turned, cropped, rescaled, re-encoded and re-windowed copies, verified by pixels. "
-        "report: the audit names them. group: they also stay in one part of the split.",
+        "report: the audit names them. group: they also stay in one part of the split. "
+        "auto: report for up to 60,000 images, off above.",
     )
     on_error: Literal["report", "stop"] = Field("report", description="What one unusable case does to the run.")
     max_unusable: Fraction = Field(0.05, description="Above this share of unusable cases the run stops.")

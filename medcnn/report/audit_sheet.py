@@ -12,7 +12,7 @@ from medcnn.evaluation.results import GalleryItem, GalleryPanel
 from medcnn.files import write_text
 from medcnn.report.document import Block, Cell, Document, Section, TableBlock
 from medcnn.report.findings import audit_section
-from medcnn.report.formatting import number
+from medcnn.report.formatting import number, plural
 from medcnn.report.html import render
 from medcnn.report.panels import Pictures, gallery
 from medcnn.report.privacy import Shown, mask
@@ -36,6 +36,7 @@ def write_audit_sheet(
     cases: Sequence[SheetCase],
     pairs: Sequence[SheetCase],
     *,
+    unlike: Sequence[SheetCase] = (),
     pictures: Pictures,
     rows: Iterable[Mapping[str, str]],
     exclusions: Iterable[Mapping[str, str]] = (),
@@ -49,6 +50,7 @@ def write_audit_sheet(
         audit: What ``audit.json`` holds.
         cases: Random cases.
         pairs: Near-duplicates, the two of each pair one after the other.
+        unlike: Identical images with different labels.
         pictures: Gives the pixels of a case, or ``None``.
         rows: ``case``, ``patient``, ``group``, ``cluster``, ``study`` and ``paths`` of all cases.
         exclusions: ``case`` and ``path`` of what was left out.
@@ -61,8 +63,15 @@ def write_audit_sheet(
     pseudonyms = Pseudonyms(path.parent)
     shown = Shown(pseudonyms, rows, exclusions, keep)
     sections = [audit_section(audit, shown), _tables(audit, shown), _sheet(cases, shown, pictures)]
+    if unlike:
+        text = "Each set one after the other; at most ten images."
+        sections.append(_gallery("unlike", "Identical images with different labels", unlike, text, shown, pictures))
     if pairs:
-        sections.append(_pairs(pairs, shown, pictures))
+        total = audit.get("near_duplicates", {}).get("pairs", 0)
+        text = (
+            f"{len(pairs) // 2} of {number(int(total))} pairs, the least alike first; of different labels if there are."
+        )
+        sections.append(_gallery("pairs", "Near-duplicates", pairs, text, shown, pictures))
     chips = [("Cases", number(int(audit.get("cases", 0))))]
     present = [s for s in sections if s is not None]
     document = Document(f"Audit of {mask(title)}", "", chips, present, _footer())
@@ -75,16 +84,15 @@ def write_audit_sheet(
 def _sheet(cases: Sequence[SheetCase], shown: Shown, pictures: Pictures) -> Section | None:
     if not cases:
         return None
+    text = f"{plural(len(cases), 'case', 'cases')} drawn at random, in the order of the dataset."
+    return _gallery("sheet", "Contact sheet", cases, text, shown, pictures)
+
+
+def _gallery(
+    name: str, title: str, cases: Sequence[SheetCase], caption: str, shown: Shown, pictures: Pictures
+) -> Section:
     items = [GalleryItem(c.case, c.text, "neutral") for c in cases]
-    panel = GalleryPanel("sheet", f"{len(items)} cases drawn at random", items, "In the order of the dataset.")
-    return Section("sheet", "Contact sheet", [gallery(panel, shown, pictures, _SIDE)])
-
-
-def _pairs(pairs: Sequence[SheetCase], shown: Shown, pictures: Pictures) -> Section:
-    items = [GalleryItem(c.case, c.text, "neutral") for c in pairs]
-    caption = "Pairs drawn at random, the least alike first: picture 1 with 2, 3 with 4, and so on."
-    panel = GalleryPanel("pairs", "Near-duplicates", items, caption)
-    return Section("pairs", "Near-duplicates", [gallery(panel, shown, pictures, _SIDE)])
+    return Section(name, title, [gallery(GalleryPanel(name, "", items, caption), shown, pictures, _SIDE)])
 
 
 def _tables(audit: Mapping[str, Any], shown: Shown) -> Section | None:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import csv
 import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medcnn.data.audit import Audit, audit, write_audit
 from medcnn.data.audit_headers import read_headers
 from medcnn.data.audit_images import class_names
+from medcnn.data.audit_near import other_label
+from medcnn.data.cache import default_cache_folder
 from medcnn.data.catalog import load_catalog
 from medcnn.data.dataset import load_dataset
 from medcnn.data.grouping import printable
 from medcnn.data.images.sniff import has_image_suffix
-from medcnn.data.near_duplicates import NearDuplicates, find_near_duplicates
-from medcnn.data.thumbnails import Thumbnails, read_thumbnails
+from medcnn.data.near_duplicates import TURNS, NearDuplicates, NearPair
+from medcnn.data.near_search import search
+from medcnn.data.thumbnails import Thumbnails, middle_slice, read_thumbnails
 from medcnn.errors import DataError, MedcnnError
 from medcnn.files import open_atomic
 from medcnn.inference.hardware import available_cores
@@ -165,8 +171,7 @@ def run_audit(source: Source, out: Path | None, progress: Progress, *, near: boo
     seen = read_thumbnails(dataset.cases, workers=cores, progress=progress)
     found: NearDuplicates | None = None
     if near:
-        ids, digests = [f.case for f in seen.facts], [f.digest for f in seen.facts]
-        found = find_near_duplicates(ids, digests, seen.pixels, threads=cores, progress=progress)
+        found = search(seen.cases, seen.facts, default_cache_folder(), threads=cores, progress=progress, seen=seen)
     progress.start("reading headers", len(dataset.cases), "cases")
     headers = read_headers(dataset.cases, progress)
     progress.finish()
@@ -247,13 +252,23 @@ def _write_sheet(out: Path, source: Source, result: Audit, seen: Thumbnails, nea
     place = {case.id: i for i, case in enumerate(dataset.cases)}
     random_cases = [SheetCase(c.id, label_text(dataset, c)) for c in sorted(chosen, key=lambda c: place[c.id])]
     pairs = []
-    if near is not None:
-        some = random.Random(0).sample(list(near.pairs), min(SHOWN_PAIRS, len(near.pairs)))
-        for pair in sorted(some, key=lambda p: p.score):
-            text = f"likeness {pair.score:.2f}"
-            pairs += [
-                SheetCase(name, f"{label_text(dataset, by_id[name])} {text}") for name in (pair.first, pair.second)
-            ]
+    for number, pair in enumerate(_shown_pairs(near.pairs if near else (), by_id), 1):
+        text = f"pair {number}, likeness {pair.score:.2f}" + (f", {TURNS[pair.turn]}" if pair.turn else "")
+        for name in (pair.first, pair.second):
+            pairs.append(SheetCase(name, "; ".join(filter(None, [label_text(dataset, by_id[name]), text]))))
+    unlike = [
+        SheetCase(name, label_text(dataset, by_id[name]))
+        for finding in result.findings
+        if finding.id == "identical-across-labels"
+        for name in finding.cases
+    ]
+
+    def picture(name: str) -> NDArray[np.uint8] | None:
+        if name not in by_id:
+            return None
+        image = read_case(by_id[name])
+        return to_picture(replace(image, array=middle_slice(image)))
+
     rows = [
         {
             "case": c.id,
@@ -272,9 +287,20 @@ def _write_sheet(out: Path, source: Source, result: Audit, seen: Thumbnails, nea
         result.to_json(),
         random_cases,
         pairs,
-        pictures=lambda name: to_picture(read_case(by_id[name])) if name in by_id else None,
+        unlike=unlike,
+        pictures=picture,
         rows=rows,
         exclusions=left_out,
         keep=words,
         title=str(dataset.facts.get("title") or dataset.name),
     )
+
+
+def _shown_pairs(pairs: Sequence[NearPair], cases: Mapping[str, Case]) -> list[NearPair]:
+    """A few pairs, the least alike first: up to half of them of different labels, the rest at random."""
+    apart = [p for p in pairs if other_label(cases[p.first], cases[p.second])]
+    chosen = random.Random(0).sample(apart, min(SHOWN_PAIRS // 2, len(apart)))
+    taken = set(chosen)
+    rest = [p for p in pairs if p not in taken]
+    chosen += random.Random(0).sample(rest, min(SHOWN_PAIRS - len(chosen), len(rest)))
+    return sorted(chosen, key=lambda p: (p.score, p.first, p.second))

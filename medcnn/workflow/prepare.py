@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medcnn import registry
 from medcnn.data.audit import Audit, audit, surplus, write_audit
+from medcnn.data.audit_images import target_key
 from medcnn.data.cache import Cache, build_cache, estimate
 from medcnn.data.cases_csv import write_cases, write_exclusions
 from medcnn.data.dataset import load_dataset
@@ -103,7 +104,7 @@ def prepare(
     copies = copies_to_drop(cache, recipe)
     used = tuple(case for case in cache.cases if case.id not in {c.case for c in copies})
     dataset = replace(found, cases=used, exclusions=(*found.exclusions, *unlabelled, *cache.exclusions, *copies))
-    near = near_duplicates(cache.cases, recipe, progress)
+    near = near_duplicates(cache, recipe, progress)
     progress.start("splitting", None)
     dropped = [c for c in cache.cases if c.id in {e.case for e in copies}]
     split = split_cases(dataset, task, cache, recipe, dropped, near)
@@ -186,10 +187,11 @@ def check_unusable(exclusions: Sequence[Exclusion], usable: int, recipe: Recipe)
 
 
 def copies_to_drop(cache: Cache, recipe: Recipe) -> list[Exclusion]:
-    """Surplus copies of pixel-identical images with the same label."""
+    """Surplus copies of pixel-identical images with the same label; a part that was given loses none to another."""
     if not recipe.data.drop_duplicates:
         return []
-    drop = surplus(cache.cases, cache.facts)
+    given = recipe.data.split.by == "column"
+    drop = surplus(cache.cases, cache.facts, lambda case: (target_key(case), case.part if given else None))
     first: dict[str, str] = {}
     reasons = {}
     for fact in cache.facts:
@@ -198,18 +200,20 @@ def copies_to_drop(cache: Cache, recipe: Recipe) -> list[Exclusion]:
     return [Exclusion(c.id, reasons[c.id], c.images[0].paths[0]) for c in cache.cases if c.id in drop]
 
 
-def near_duplicates(cases: Sequence[Case], recipe: Recipe, progress: Progress) -> NearDuplicates | None:
-    """The verified near-duplicates, from a look at the original pixels; ``None`` where the recipe does not ask."""
-    if recipe.data.near_duplicates == "off":
-        return None
-    from medcnn.data.near_duplicates import find_near_duplicates
-    from medcnn.data.thumbnails import read_thumbnails
+def near_duplicates(cache: Cache, recipe: Recipe, progress: Progress) -> NearDuplicates | None:
+    """The verified near-duplicates, by the original pixels; ``None`` where the recipe does not ask."""
+    from medcnn.data.near_search import MOST_IMAGES, search
 
-    cores = available_cores()
-    progress.start("reading for near-duplicates", len(cases), "images")
-    seen = read_thumbnails(cases, workers=cores, progress=progress)
-    ids, digests = [f.case for f in seen.facts], [f.digest for f in seen.facts]
-    return find_near_duplicates(ids, digests, seen.pixels, threads=cores, progress=progress)
+    wanted = recipe.data.near_duplicates
+    count = len({fact.digest for fact in cache.facts})
+    if wanted == "auto" and count > MOST_IMAGES:
+        progress.say(
+            f"near-duplicates were not looked for among {count:,} images, which takes long: "
+            "data.near_duplicates=report does"
+        )
+    if wanted == "off" or (wanted == "auto" and count > MOST_IMAGES):
+        return None
+    return search(cache.cases, cache.facts, cache_folder(recipe), threads=available_cores(), progress=progress)
 
 
 def split_cases(

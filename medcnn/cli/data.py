@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from medcnn.data.catalog import CatalogEntry
 
 app = typer.Typer(help="Datasets: the catalog, getting and auditing them, the generated cohort.", no_args_is_help=True)
 
@@ -53,7 +56,8 @@ def show(
             ("description", entry.description),
             ("tasks", ", ".join(entry.tasks)),
             ("modality", entry.modality),
-            *([("unit", entry.unit)] if entry.unit else [("classes", kind + ", ".join(names))]),
+            *([("unit", entry.unit)] if entry.unit else [("classes", kind + ", ".join(names))] if names else []),
+            *([("mask labels", _mask_labels(entry))] if entry.mask_labels else []),
             ("patients", entry.patient),
             ("adapter", f"{entry.adapter.name}{': ' + options if options else ''}"),
             ("source", entry.source),
@@ -65,6 +69,14 @@ def show(
             ("folder", f"{place} ({'there' if place.is_dir() else absent})"),
         ]
     )
+
+
+def _mask_labels(entry: CatalogEntry) -> str:
+    labels = entry.mask_labels
+    if labels is None:
+        return ""
+    text = ", ".join(f"{c.name} ({c.value})" for c in labels.classes)
+    return f"{text}; they may overlap" if labels.multilabel else text
 
 
 def size(count: int) -> str:

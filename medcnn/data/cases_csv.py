@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -72,7 +72,7 @@ def _row(case: Case, schema: LabelSchema | None, several: bool, names: list[str]
         text = schema.names[label.index]
     row = [case.id, case.patient, case.group, case.cluster, case.part, case.study]
     # JSON, since a path may hold any character that could separate them.
-    refs = [[r.reader, list(r.paths), r.key, r.index] for r in case.images]
+    refs = [_ref_list(r) for r in case.images]
     first = case.images[0] if case.images else ImageRef(())
     # A path that begins as JSON does is written as JSON, so that it cannot be taken for it.
     simple = len(refs) == 1 and len(first.paths) == 1 and not first.paths[0].startswith("[")
@@ -85,15 +85,37 @@ def _row(case: Case, schema: LabelSchema | None, several: bool, names: list[str]
     row += [
         text,
         None if value is None or value.value is None else repr(float(value.value)),
-        None
-        if mask is None
-        else json.dumps([mask.image.reader, list(mask.image.paths), mask.image.key, mask.image.index]),
+        None if mask is None else _mask_text(mask),
         None if boxes is None else _boxes_text(boxes),
     ]
     if several:
         states = label.states if label is not None else (None,) * len(schema.names if schema else ())
         row += ["" if s is None else str(s) for s in states]
     return [*("" if v is None else v for v in row), *(_attribute_text(case.attributes.get(n)) for n in names)]
+
+
+def _ref_list(ref: ImageRef) -> list[Any]:
+    return [ref.reader, list(ref.paths), ref.key, ref.index]
+
+
+def _ref(found: Sequence[Any]) -> ImageRef:
+    reader, paths, key, index = found
+    return ImageRef(tuple(paths), reader, key, index)
+
+
+def _mask_text(mask: Mask) -> str:
+    found = _ref_list(mask.image)
+    if mask.names or mask.readers:
+        # Most masks have neither: their files stay as those of earlier versions.
+        found.append({"names": [list(n) for n in mask.names], "readers": [_ref_list(r) for r in mask.readers]})
+    return json.dumps(found, ensure_ascii=False)
+
+
+def _mask(text: str) -> Mask:
+    reader, paths, key, index, *more = json.loads(text)
+    rest = more[0] if more else {}
+    names = tuple((str(stored), str(label)) for stored, label in rest.get("names", ()))
+    return Mask(_ref([reader, paths, key, index]), names, tuple(_ref(r) for r in rest.get("readers", ())))
 
 
 def _boxes_text(boxes: Boxes) -> str:
@@ -186,7 +208,7 @@ def _case(row: Mapping[str, str], schema: LabelSchema | None) -> Case:
 def _images(row: Mapping[str, str]) -> tuple[ImageRef, ...]:
     text = row["paths"]
     if text.startswith("["):
-        return tuple(ImageRef(tuple(paths), reader, key, index) for reader, paths, key, index in json.loads(text))
+        return tuple(_ref(found) for found in json.loads(text))
     index = int(row["index"]) if row["index"] else None
     return (ImageRef((text,), row["reader"], row["key"] or None, index),)
 
@@ -202,8 +224,7 @@ def _targets(row: Mapping[str, str], schema: LabelSchema | None) -> list[Target]
     if row["value"]:
         found.append(Value(float(row["value"])))
     if row["mask"]:
-        reader, paths, key, index = json.loads(row["mask"])
-        found.append(Mask(ImageRef(tuple(paths), reader, key, index)))
+        found.append(_mask(row["mask"]))
     if row["boxes"]:
         boxes = json.loads(row["boxes"])
         corners = np.array(boxes["corners"], np.float32).reshape(boxes["shape"])

@@ -52,6 +52,7 @@ class CatalogEntry(_Part):
         modality: Kinds of images.
         adapter: How files become cases.
         labels: The classes.
+        mask_labels: The labels of masks, without background.
         patient: A sentence: what stands for the patient.
         folder: Default folder below the data root.
         source: Where it is published.
@@ -70,6 +71,7 @@ class CatalogEntry(_Part):
     modality: str | None = None
     adapter: AdapterEntry
     labels: LabelsEntry | None = None
+    mask_labels: LabelsEntry | None = None
     patient: str
     folder: str
     source: str | None = None

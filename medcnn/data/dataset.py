@@ -104,17 +104,27 @@ def _absent(name: str, entry: CatalogEntry, root: Path, *, given: bool) -> DataE
 
 
 def _labels(found: Dataset, entry: CatalogEntry, *, keep_positive: bool) -> Mapping[str, LabelSchema]:
-    """The adapter's schema with what the catalog adds: stored values, colours, codes, the positive class."""
-    schema = found.labels.get("class")
+    """The adapter's schemas with what the catalog adds: stored values, colours, codes, the positive class."""
+    labels = dict(found.labels)
+    mask = labels.get("mask")
+    if mask is not None and entry.mask_labels is not None:
+        # By name: labels that the recipe merged or renamed keep what it says of them.
+        known = {c.name: c for c in entry.mask_labels.classes}
+        drawn = (
+            replace(c, color=known[c.name].color, code=known[c.name].code) if c.name in known else c
+            for c in mask.classes
+        )
+        labels["mask"] = replace(mask, classes=tuple(drawn))
+    schema = labels.get("class")
     if schema is None or entry.labels is None or not entry.labels.classes:
-        return found.labels
+        return labels
     known = {c.name: c for c in entry.labels.classes}
     if tuple(known) != schema.names:
         # Options of the recipe changed the classes: the catalog no longer speaks of them.
-        return found.labels
+        return labels
     classes = tuple(LabelClass(c.value, c.name, c.color, c.code) for c in known.values())
     positive = schema.positive if keep_positive else entry.labels.positive or schema.positive
-    return {**found.labels, "class": LabelSchema(classes, schema.multilabel, positive)}
+    return {**labels, "class": LabelSchema(classes, schema.multilabel, positive)}
 
 
 def _limited(dataset: Dataset, limit: int) -> Dataset:

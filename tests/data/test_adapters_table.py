@@ -11,7 +11,7 @@ from pydicom.data import get_testdata_file
 
 from medcnn.data.adapters.table import table
 from medcnn.errors import DataError
-from medcnn.types import ClassLabel, Dataset, Mask, Value
+from medcnn.types import ClassLabel, Dataset, ImageRef, Mask, Value
 
 
 def write(root: Path, text: str, name: str = "cases.csv", images: str = "abcdef") -> Path:
@@ -112,6 +112,30 @@ def test_channels_masks_and_series(tmp_path: Path) -> None:
     assert second.target(Mask) is None
     assert second.images[1].reader == "dicom"
     assert len(second.images[1].paths) == len(list(series.iterdir()))
+
+
+def test_masks_and_their_labels(tmp_path: Path) -> None:
+    root = write(tmp_path, "image,seg,second\na.png,b.png,\nc.png,,\nd.png,no.png,\ne.png,f.png,b.png\n")
+    dataset = table(root, mask="seg", attributes=())
+    assert [(c.value, c.name) for c in dataset.labels["mask"].classes] == [(1, "foreground")]
+    assert [c.id for c in dataset] == ["a.png", "c.png", "e.png"]
+    assert dataset.cases[0].target(Mask) == Mask(ImageRef((str(root / "b.png"),)))
+    # Blank is not annotated; a mask that is named and absent makes the case unusable.
+    assert dataset.cases[1].target(Mask) is None
+    assert [(e.case, e.reason) for e in dataset.exclusions] == [
+        ("d.png", "the mask cannot be used: the file does not exist")
+    ]
+    painted = table(root, mask="seg", mask_labels={"tumour": 255})
+    assert [(c.value, c.name) for c in painted.labels["mask"].classes] == [(255, "tumour")]
+    assert painted.cases[0].target(Mask).names == ()
+    merged = table(root, mask="seg", mask_labels={"lesion": (1, 2), "ignore": 9})
+    assert merged.cases[0].target(Mask).names == (("1", "lesion"), ("2", "lesion"), ("9", "ignore"))
+    twice = table(root, mask=("seg", "second"))
+    assert [c.id for c in twice] == ["a.png", "c.png", "e.png"]
+    assert twice.cases[0].target(Mask).readers == ()
+    assert twice.cases[2].target(Mask).readers == (ImageRef((str(root / "b.png"),)),)
+    with pytest.raises(DataError, match="'dark', which stands for the label 'tumour', is not there"):
+        table(root, mask="seg", mask_labels={"tumour": "dark"})
 
 
 @pytest.mark.parametrize("name", ["cases.csv", "cases.tsv", "semicolons.csv", "cases.parquet"])

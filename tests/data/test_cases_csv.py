@@ -36,6 +36,7 @@ REF = st.builds(
     st.none() | ODD,
     st.none() | st.integers(0, 5),
 )
+MASK = st.builds(Mask, REF, st.lists(st.tuples(ODD, ODD), max_size=3).map(tuple), st.lists(REF, max_size=2).map(tuple))
 FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -92,11 +93,19 @@ def test_multilabel_states_with_missing_ones_come_back(tmp_path: Path, data: st.
 
 
 @FAST
-@given(value=st.floats(allow_nan=False) | st.just(np.float64(0.1)), mask=REF)
-def test_values_and_masks_come_back(tmp_path: Path, value: float, mask: ImageRef) -> None:
-    case = Case("a", (ImageRef(("a.png",)),), (Value(value), Mask(mask)))
+@given(value=st.floats(allow_nan=False) | st.just(np.float64(0.1)), mask=MASK)
+def test_values_and_masks_come_back(tmp_path: Path, value: float, mask: Mask) -> None:
+    case = Case("a", (ImageRef(("a.png",)),), (Value(value), mask))
     found = there_and_back(tmp_path, Dataset("d", (case,), {}))
     assert found.cases[0].targets == case.targets
+
+
+def test_masks_of_earlier_files_are_read(tmp_path: Path) -> None:
+    mask = Mask(ImageRef(("m.png",), "raster", None, 2))
+    there_and_back(tmp_path, Dataset("d", (Case("a", (ImageRef(("a.png",)),), (mask,)),), {}))
+    text = (tmp_path / "cases.csv").read_text()
+    assert '"[""raster"", [""m.png""], null, 2]"' in text
+    assert read_cases(tmp_path / "cases.csv").cases[0].target(Mask) == mask
 
 
 def test_a_missing_value_stays_missing(tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ def test_every_shipped_entry_is_whole() -> None:
             assert len(value) == {"md5": 32, "sha256": 64}[kind], name
 
 
-@pytest.mark.parametrize("name", ["mednist", "mednist_abdomen", "brain_tumor_mri", "my_folder", "my_table", *MEDMNIST])
+@pytest.mark.parametrize(
+    "name", ["mednist", "mednist_abdomen", "brain_tumor_mri", "msd_hippocampus", "my_folder", "my_table", *MEDMNIST]
+)
 def test_options_of_every_entry_are_those_of_its_adapter(name: str) -> None:
     entry = find_entry(name)
     options = check_options("adapters", entry.adapter.name, entry.adapter.options)

@@ -13,6 +13,7 @@ import pytest
 from medcnn.data.adapters.phantom import CLASSES, evenly, phantom
 from medcnn.data.dataset import load_dataset
 from medcnn.data.images import read_case
+from medcnn.data.labels import read_mask
 from medcnn.data.phantom import make_phantom
 from medcnn.data.split import overlap
 from medcnn.errors import DataError, RecipeError
@@ -108,7 +109,8 @@ def _lesion_mask(case: Case) -> np.ndarray:
 
 def test_volumes_carry_masks_and_boxes_in_their_own_grid(root: Path) -> None:
     dataset = load(root, volumes=True, images="ct")
-    assert dataset.labels["mask"].names[0] == "background"
+    labels = dataset.labels["mask"]
+    assert [(c.value, c.name) for c in labels.classes[:2]] == [(1, "brain"), (2, "lungs")]
     boxed = 0
     for case in dataset:
         mask, boxes = case.target(Mask), case.target(Boxes)
@@ -117,8 +119,10 @@ def test_volumes_carry_masks_and_boxes_in_their_own_grid(root: Path) -> None:
         assert boxes.corners.dtype == np.float32
         assert boxes.corners.shape == (len(boxes.labels), 6)
         boxed += len(boxes.labels)
-        shape = nibabel.load(mask.image.paths[0]).shape
+        stored = np.asarray(nibabel.load(mask.image.paths[0]).dataobj)
+        shape = stored.shape
         assert shape[2] == len(case.images[0].paths)
+        np.testing.assert_array_equal(read_mask(mask, labels, read_case(case)), stored)
         assert (boxes.corners[:, 3:] <= shape).all()
         assert (boxes.corners[:, :3] >= 0).all()
     assert boxed > 0

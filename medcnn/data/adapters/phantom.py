@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medcnn.data.adapters.common import make_schema
+from medcnn.data.adapters.mask_labels import BACKGROUND, mask_schema
 from medcnn.data.phantom import VERSION, PhantomSize, make_phantom
 from medcnn.errors import DataError
 from medcnn.files import read_json
@@ -81,7 +82,7 @@ def phantom(
     scouts = [s for s in cohort.series if s["kind"] == "localizer"]
     shown = [s for s in cohort.series if s["kind"] != "localizer" and images in ("all", SHOWN[s["kind"]])]
     cases = tuple(case for series in shown for case in make.cases(series, slices, volumes))
-    exclusions = tuple(Exclusion(s["series"], "localizer", str(folder / s["path"])) for s in scouts)
+    exclusions = tuple(Exclusion(s["series"], "localizer", str(folder / s["path"]), aside=True) for s in scouts)
     facts = {"modality": "CT, CR", "unit": "mm" if label == "body_width" else "", "cohort": str(folder)}
     return Dataset("phantom", cases, make.schemas, exclusions, patients_known=True, facts=facts)
 
@@ -94,7 +95,7 @@ class _Cohort:
     series: tuple[Row, ...]
     images: Mapping[str, tuple[Row, ...]]
     boxes: Mapping[str, tuple[tuple[float, ...], ...]]
-    organs: tuple[str, ...]
+    organs: Mapping[str, int]
 
     @classmethod
     def read(cls, folder: Path) -> _Cohort:
@@ -110,7 +111,7 @@ class _Cohort:
             tuple(_rows(folder / "series.csv")),
             {k: tuple(v) for k, v in images.items()},
             {k: tuple(v) for k, v in boxes.items()},
-            tuple(known["organs"].values()),
+            {name: int(value) for value, name in known["organs"].items() if name != BACKGROUND},
         )
 
 
@@ -143,7 +144,7 @@ class _Maker:
 
     @property
     def schemas(self) -> Mapping[str, LabelSchema]:
-        found = {"mask": make_schema(self.cohort.organs), "boxes": make_schema(("lesion",))}
+        found = {"mask": mask_schema(self.cohort.organs), "boxes": make_schema(("lesion",))}
         if self.label == "body_width":
             return found
         if self.label == "body_part":

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from medcnn.data.adapters.common import MISSING
-from medcnn.data.adapters.mask_labels import Names, choose_labels
 from medcnn.data.adapters.table_file import Numbered, read_table, require_columns
 from medcnn.data.adapters.table_labels import Columns, Labels
+from medcnn.data.adapters.table_masks import Masks
 from medcnn.data.images.sniff import series_files
 from medcnn.errors import DataError, ImageError
 from medcnn.registry import suggest
@@ -102,12 +102,11 @@ def table(
     require_columns(list(asked.named()), header, path)
     columns = asked if attributes is not None else asked.with_rest(header)
     reader = Labels.of(columns, rows, classes, separator, positive, {*MISSING, *missing}, path)
+    drawn = Masks.of(columns.mask, mask_labels, overlapping)
+    cases, exclusions = _cases(root, path, columns, rows, reader, drawn)
     schemas = {} if reader is None else {"class": reader.schema}
-    names: Names = ()
-    if columns.mask:
-        known = {"foreground": (1,)} if mask_labels is None else None
-        schemas["mask"], names = choose_labels(mask_labels, known, overlapping=overlapping, where="mask_labels")
-    cases, exclusions = _cases(root, path, columns, rows, reader, names)
+    if drawn is not None:
+        schemas["mask"] = drawn.schema
     return Dataset(
         root.name, tuple(cases), schemas, tuple(exclusions), patients_known=patient is not None, facts={"unit": unit}
     )
@@ -126,7 +125,7 @@ def _patient_column(header: Sequence[str], attributes: Sequence[str], path: Path
 
 
 def _cases(
-    root: Path, path: Path, columns: Columns, rows: Numbered, reader: Labels | None
+    root: Path, path: Path, columns: Columns, rows: Numbered, reader: Labels | None, drawn: Masks | None
 ) -> tuple[list[Case], list[Exclusion]]:
     cases: list[Case] = []
     exclusions: list[Exclusion] = []
@@ -136,7 +135,10 @@ def _cases(
         files = tuple(row[c] for c in columns.image)
         name = row[columns.case] if columns.case else files[0]
         where = f"{path}:{line}"
-        targets = tuple(_targets(root, row, line, columns, reader, path))
+        targets = tuple(targets_of(row, line, columns, reader, path))
+        mask = None if drawn is None else drawn.read(root, name, row, _find)
+        if isinstance(mask, Mask):
+            targets = (*targets, mask)
         if files in seen:
             other, theirs = seen[files]
             if theirs != targets:
@@ -158,10 +160,13 @@ def _cases(
             refs.append(found)
         if len(refs) < len(files):
             continue
+        if isinstance(mask, Exclusion):
+            exclusions.append(mask)
+            continue
         if name in names:
             raise DataError(f"the case {name!r} stands twice", where=where, todo="give each row an id of its own")
         names.add(name)
-        cases.append(_case(name, tuple(refs), targets, row, columns, where))
+        cases.append(case_of(name, tuple(refs), targets, row, columns, where))
     return cases, exclusions
 
 
@@ -178,9 +183,10 @@ def _find(root: Path, file: str) -> ImageRef | str:
     return ImageRef((place,)) if os.path.isfile(place) else "the file does not exist"
 
 
-def _targets(
-    root: Path, row: Mapping[str, str], line: int, columns: Columns, reader: Labels | None, path: Path
+def targets_of(
+    row: Mapping[str, str], line: int, columns: Columns, reader: Labels | None, path: Path
 ) -> Iterator[Target]:
+    """The class and the value of a row; raises where a cell holds neither."""
     if reader is not None:
         yield reader.read(row, line)
     if columns.value is not None:
@@ -196,11 +202,9 @@ def _targets(
                 where=f"{path}:{line}",
                 todo="mend the cell, or leave it blank",
             ) from error
-    if columns.mask is not None and row[columns.mask]:
-        yield Mask(ImageRef((os.path.join(root, row[columns.mask]),)))
 
 
-def _case(
+def case_of(
     name: str,
     refs: tuple[ImageRef, ...],
     targets: tuple[Target, ...],
@@ -208,6 +212,7 @@ def _case(
     columns: Columns,
     where: str,
 ) -> Case:
+    """The case of a row, with its part and attributes."""
     part: Part | None = None
     if columns.part is not None and row[columns.part]:
         part = PART_NAMES.get(row[columns.part].lower())

@@ -21,7 +21,7 @@ class Columns:
     label: str | None
     labels: tuple[str, ...]
     value: str | None
-    mask: str | None
+    mask: tuple[str, ...]
     patient: str | None
     group: str | None
     cluster: str | None

@@ -1,0 +1,185 @@
+"""The layout of the Medical Segmentation Decathlon: ``dataset.json`` beside folders of NIfTI files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medcnn.data.adapters.common import elsewhere
+from medcnn.data.adapters.mask_labels import BACKGROUND, Names, choose_labels
+from medcnn.errors import DataError
+from medcnn.registry import suggest
+from medcnn.types import Case, Dataset, Exclusion, ImageRef, Mask, Part
+
+FILE = "dataset.json"
+_LISTS: tuple[tuple[str, Part | None], ...] = (("training", None), ("validation", "validation"))
+_SUFFIXES = (".nii.gz", ".nii")
+
+
+def decathlon(
+    root: Path,
+    *,
+    channels: tuple[str | int, ...] | None = None,
+    mask_labels: Mapping[str, int | str | tuple[int | str, ...]] | None = None,
+    overlapping: bool = False,
+) -> Dataset:
+    """Cases of one task of the Medical Segmentation Decathlon, or of data in its layout.
+
+    Args:
+        root: Folder that holds ``dataset.json``.
+        channels: The modalities to use, by name or number, of images that hold several; absent: all.
+        mask_labels: Labels chosen, merged or renamed: each with the label, or labels, of ``dataset.json`` that it
+            takes, by name or value, as in ``{hippocampus: [Anterior, Posterior]}``; labels that are not named become
+            background. Absent: as ``dataset.json`` has them.
+        overlapping: A voxel may have several labels (a channel each), as in ``{whole: [1, 2], core: 2}``.
+
+    Raises:
+        DataError: If ``dataset.json`` is missing or lists nothing, or labels or channels do not fit it.
+    """
+    path = root / FILE
+    about = _read(path, root)
+    known = _labels(about, path)
+    schema, names = choose_labels(mask_labels, known, overlapping=overlapping, where=str(path))
+    modalities = _modalities(about, path)
+    wanted = _channels(channels, modalities, path)
+    cases: list[Case] = []
+    exclusions: list[Exclusion] = []
+    for key, part in _LISTS:
+        published: Part | None = "training" if part is None and about.get("validation") else part
+        for place, entry in enumerate(_list(about, key, path), 1):
+            found = _case(root, entry, f"{path}: {key} {place}", wanted, len(modalities), names, published)
+            (cases if isinstance(found, Case) else exclusions).append(found)  # type: ignore[arg-type]
+    repeated = [name for name, count in Counter(c.id for c in cases).items() if count > 1]
+    if repeated:
+        raise DataError(f"{repeated[0]} is listed twice", where=str(path), todo="list each image once")
+    exclusions += _unlisted(root, about, path)
+    notes = tuple(_notes(root, about))
+    facts = {"notes": notes} if notes else {}
+    return Dataset(str(about.get("name") or root.name), tuple(cases), {"mask": schema}, tuple(exclusions), facts=facts)
+
+
+def _read(path: Path, root: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        todo = elsewhere(root, (FILE,)) or f"set data.root=FOLDER to the folder that holds {FILE}"
+        raise DataError("the file is not there", where=str(path), todo=todo)
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"the file cannot be read: {error}", where=str(path), todo="get it anew") from error
+    if not isinstance(about, dict) or not isinstance(about.get("labels"), dict):
+        raise DataError("the file names no labels", where=str(path), todo='it holds "labels": {"0": "background", ...}')
+    if "channel_names" in about or "file_ending" in about:
+        raise DataError("this is a dataset of nnU-Net", where=str(path), todo="use the adapter nnunet")
+    return about
+
+
+def _labels(about: Mapping[str, Any], path: Path) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for text, name in about["labels"].items():
+        if not str(text).isdigit():
+            raise DataError(
+                f"the label {text!r} is no whole number", where=str(path), todo='write "labels": {"1": "liver", ...}'
+            )
+        if int(text) == 0:
+            continue
+        if str(name) in found or str(name) == BACKGROUND:
+            raise DataError(f"two labels are called {name!r}", where=str(path), todo="give each a name of its own")
+        found[str(name)] = (int(text),)
+    return found
+
+
+def _modalities(about: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    given = about.get("modality") or {"0": ""}
+    if not isinstance(given, dict) or sorted(given, key=str) != sorted(map(str, range(len(given)))):
+        raise DataError("modality does not number the channels from 0", where=str(path), todo="mend the file")
+    return tuple(str(given[str(k)]) for k in range(len(given)))
+
+
+def _channels(wanted: Sequence[str | int] | None, modalities: tuple[str, ...], path: Path) -> tuple[int, ...] | None:
+    """Numbers of the channels; ``None`` where all are used."""
+    if wanted is None:
+        return None
+    if not wanted:
+        raise DataError("channels names none", where="channels", todo="leave it out to use all")
+    found = []
+    for name in wanted:
+        text = str(name)
+        if text in modalities:
+            found.append(modalities.index(text))
+        elif text.isdigit() and int(text) < len(modalities):
+            found.append(int(text))
+        else:
+            raise DataError(f"there is no channel {name!r}", where=str(path), todo=suggest(text, modalities))
+    if len(set(found)) < len(found):
+        raise DataError("a channel is named twice", where="channels", todo="name each once")
+    return tuple(found)
+
+
+def _list(about: Mapping[str, Any], key: str, path: Path) -> list[Any]:
+    found = about.get(key, [])
+    if not isinstance(found, list) or (key == "training" and not found):
+        raise DataError(f"{key} lists no images", where=str(path), todo="mend the file")
+    return found
+
+
+def _case(
+    root: Path,
+    entry: Any,
+    where: str,
+    wanted: tuple[int, ...] | None,
+    count: int,
+    names: Names,
+    part: Part | None,
+) -> Case | Exclusion:
+    if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
+        raise DataError("the entry names no image", where=where, todo='write {"image": ..., "label": ...}')
+    image, label = entry["image"], entry.get("label")
+    name = case_name(image)
+    place = os.path.normpath(root / image)
+    if not os.path.isfile(place):
+        return Exclusion(name, "the file does not exist", place)
+    if not label:
+        return Exclusion(name, "the image has no mask", place)
+    drawn = os.path.normpath(root / str(label))
+    if not os.path.isfile(drawn):
+        return Exclusion(name, "the mask does not exist", drawn)
+    if count == 1:
+        images: tuple[ImageRef, ...] = (ImageRef((place,)),)
+    elif wanted is None:
+        images = (ImageRef((place,), key="channels"),)
+    else:
+        images = tuple(ImageRef((place,), index=k) for k in wanted)
+    return Case(name, images, (Mask(ImageRef((drawn,)), names),), part=part)
+
+
+def case_name(path: str) -> str:
+    """The name of a file without folder and ending."""
+    name = path.replace("\\", "/").rpartition("/")[2]
+    return next((name[: -len(s)] for s in _SUFFIXES if name.lower().endswith(s)), name)
+
+
+def _unlisted(root: Path, about: Mapping[str, Any], path: Path) -> Iterator[Exclusion]:
+    """Images and masks of the training folders that the file does not list."""
+    entries = [e for key, _ in _LISTS for e in _list(about, key, path) if isinstance(e, dict)]
+    for field, kind in (("image", "the image"), ("label", "the mask")):
+        listed = {os.path.normpath(root / e[field]) for e in entries if isinstance(e.get(field), str)}
+        for folder in sorted({os.path.dirname(p) for p in listed}):
+            for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+                place = os.path.join(folder, file)
+                if not file.startswith(".") and file.endswith(_SUFFIXES) and place not in listed:
+                    yield Exclusion(case_name(file), f"{kind} is not listed in {FILE}", place)
+
+
+def _notes(root: Path, about: Mapping[str, Any]) -> Iterator[str]:
+    for key, count in (("training", about.get("numTraining")), ("test", about.get("numTest"))):
+        listed = len(about.get(key) or [])
+        if isinstance(count, int) and count != listed:
+            yield f"{FILE} announces {count} {key} images and lists {listed}"
+    test = [e for e in about.get("test") or [] if isinstance(e, str)]
+    if test:
+        there = sum(os.path.isfile(root / e) for e in test)
+        yield f"{len(test)} test images are published without masks ({there} are there): they are no cases"

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.evaluation import intervals
-from medcnn.evaluation.calibration import brier_parts, reliability_curve
+from medcnn.evaluation.calibration import bin_index, brier_parts, reliability_curve
 from medcnn.evaluation.counts import positive_index
 from medcnn.evaluation.ranking import cumulated, precision_at, roc_at
 from medcnn.evaluation.rankings import ClassRanking
+from medcnn.evaluation.resampling import MIN_CLUSTERS
 from medcnn.evaluation.results import CurvePanel, DistributionPanel, Panel, Series, TablePanel
 from medcnn.evaluation.thresholds import Choice
 from medcnn.evaluation.unit import Unit
@@ -103,16 +104,16 @@ def _operating_point(unit: Unit, name: str, threshold: float) -> tuple[float, fl
 
 def reliability_panels(unit: Unit) -> list[Panel]:
     """The reliability diagram with Wilson intervals, and its bins as a table."""
-    settings, level = unit.settings, unit.settings.level
+    settings = unit.settings
     series, rows = [], []
     parts: list[list[Any]] = []
-    for name, p, y in _events(unit):
+    for name, p, y, places in _events(unit):
         if not len(p):
             continue
         curve = reliability_curve(p, y, bins=settings.bins, binning=settings.binning)
-        ends = [intervals.wilson(float(o), float(n), level) for o, n in zip(curve.observed, curve.count, strict=True)]
-        low, high = ([e[0] for e in ends], [e[1] for e in ends])
-        series.append(Series(name, _plain(curve.predicted), _plain(curve.observed), _plain(low), _plain(high)))
+        ends = _bin_ends(unit, bin_index(p, curve.edges), y, places)
+        low, high = ([_plain(e) for e in zip(*ends, strict=True)]) if ends else (None, None)
+        series.append(Series(name, _plain(curve.predicted), _plain(curve.observed), low, high))
         rows += [
             [f"bin {i + 1}", float(q), float(o), int(k), int(n)]
             for i, (q, o, k, n) in enumerate(
@@ -129,7 +130,7 @@ def reliability_panels(unit: Unit) -> list[Panel]:
         if unit.columns.folds > 1
         else ""
     )
-    caption = f"{settings.bins} bins of {laid}; intervals by Wilson, cases taken as independent.{pooled}"
+    caption = f"{settings.bins} bins of {laid}; {_bins_text(unit)}.{pooled}"
     shape: tuple[Any, ...] = (True, False, UNIT_SQUARE, UNIT_SQUARE)
     panels: list[Panel] = [
         CurvePanel(
@@ -146,8 +147,39 @@ def reliability_panels(unit: Unit) -> list[Panel]:
     return panels
 
 
-def _events(unit: Unit) -> list[tuple[str, Array, NDArray[np.bool_]]]:
-    """What is predicted: the positive class, each of several labels, or that the decision is right."""
+def _bin_ends(
+    unit: Unit, index: NDArray[np.intp], y: NDArray[np.bool_], places: NDArray[np.intp]
+) -> list[tuple[float, float]]:
+    """Wilson's interval of the share observed in each bin, on the effective n; none where clusters are too few.
+
+    Args:
+        unit: Whose.
+        index: ``(K,)`` bin of each case.
+        y: ``(K,)`` whether the event came.
+        places: ``(K,)`` rows of the cases in the unit's table.
+    """
+    if unit.judge.ranged:
+        return []
+    found = []
+    codes, count = unit.resampler.codes[places], unit.resampler.count
+    for k in np.unique(index):
+        own = index == k
+        hits = np.bincount(codes[own], weights=y[own], minlength=count)
+        n = intervals.effective_number(hits, np.bincount(codes[own], minlength=count))
+        found.append(intervals.wilson(float(hits.sum()) / n.n, n.effective, unit.settings.level))
+    return found
+
+
+def _bins_text(unit: Unit) -> str:
+    if unit.judge.ranged:
+        return f"no intervals: fewer than {MIN_CLUSTERS} {unit.resampler.noun}"
+    caution = f" ({unit.resampler.caution})" if unit.resampler.caution else ""
+    effective = "" if unit.resampler.single else " on the effective n"
+    return f"intervals by Wilson{effective}, over {unit.resampler.count:,} {unit.resampler.noun}{caution}"
+
+
+def _events(unit: Unit) -> list[tuple[str, Array, NDArray[np.bool_], NDArray[np.intp]]]:
+    """What is predicted: the positive class, each of several labels, or that the decision is right; and its rows."""
     p, states, schema = unit.table.probabilities.astype(np.float64), unit.table.states, unit.schema
     if schema.multilabel or schema.binary:
         names = schema.names if schema.multilabel else (schema.names[positive_index(schema)],)
@@ -155,12 +187,12 @@ def _events(unit: Unit) -> list[tuple[str, Array, NDArray[np.bool_]]]:
         for name in names:
             i = schema.index(name)
             known = np.isfinite(states[:, i])
-            out.append((name, p[known, i], states[known, i] == 1))
+            out.append((name, p[known, i], states[known, i] == 1, np.flatnonzero(known)))
         return out
     if not len(p):
         return []
     right = states[np.arange(len(p)), p.argmax(1)] == 1
-    return [("the most probable class is right", p.max(1), right)]
+    return [("the most probable class is right", p.max(1), right, np.arange(len(p)))]
 
 
 def score_panel(unit: Unit) -> DistributionPanel | None:

@@ -18,9 +18,12 @@ MIN_CASES = 20
 MIN_POSITIVES = 5
 MAX_VALUES = 20
 MAX_NUMBERS = 8
+# An attribute with more values than MAX_FEW divides cases only if each holds so many of them on the average.
+MAX_FEW, MIN_MEAN = 5, 3
 # The highest group is open upwards, so that no age above 89 can be told.
 AGE_LIMITS = (18, 40, 60, 80)
 UNKNOWN = "not known"
+_DATE = re.compile(r"(19|20)\d\d(?P<dash>-?)(0[1-9]|1[0-2])(?P=dash)(0[1-9]|[12]\d|3[01])([T ].*)?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +53,8 @@ def find_subgroups(
     """Divide the cases by each attribute.
 
     Numbers with more than eight different values are divided at their quartiles, ages always at 18, 40, 60 and
-    80 years (whatever lies above 89 is pooled by that). Attributes with one value are passed over.
+    80 years (whatever lies above 89 is pooled by that), dates by their years. Attributes with one value are passed
+    over, and so are those that hardly repeat, such as a number of the case.
 
     Args:
         attributes: Values by attribute, ``(N,)`` each, ``None`` where unknown.
@@ -69,6 +73,8 @@ def find_subgroups(
         found = list(_divide(name, attributes[name]))
         if len(found) > MAX_VALUES + 1:
             notes.append(f"No subgroups by {name}: it has {len(found):,} values, more than {MAX_VALUES}.")
+        elif not is_age(name) and len(found) > max(MAX_FEW, len(attributes[name]) / MIN_MEAN):
+            notes.append(f"No subgroups by {name}: its {len(found):,} values hardly repeat.")
         elif len(found) > 1:
             groups += found
         elif wanted != "all":
@@ -77,7 +83,7 @@ def find_subgroups(
 
 
 def _divide(name: str, values: Sequence[Attribute]) -> Iterator[Subgroup]:
-    cleaned = [_clean(v) for v in values]
+    cleaned = _years([_clean(v) for v in values])
     numbers = _numbers(cleaned)
     age = is_age(name)
     if numbers is not None and (age or len(np.unique(numbers[np.isfinite(numbers)])) > MAX_NUMBERS):
@@ -95,6 +101,14 @@ def _clean(value: Attribute) -> Attribute:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     return (value.strip() or None) if isinstance(value, str) else value
+
+
+def _years(values: Sequence[Attribute]) -> Sequence[Attribute]:
+    """Dates (``2021-03-14``, ``20210314``) as years, which are shared; other values as they are."""
+    known = [str(v) for v in values if v is not None]
+    if not known or not all(_DATE.fullmatch(text) for text in known):
+        return values
+    return [None if v is None else str(v)[:4] for v in values]
 
 
 def _numbers(values: Sequence[Attribute]) -> NDArray[np.float64] | None:

@@ -59,6 +59,28 @@ def test_curves_are_monotone_within_their_bands_and_not_long(cohort: Make, commo
     assert 1 - x == pytest.approx(made.find("specificity", "c1").value)
 
 
+def test_copies_of_a_case_do_not_narrow_the_intervals_of_a_reliability_diagram(
+    cohort: Make, common: dict[str, Any]
+) -> None:
+    table, schema = cohort(200, 2, patients=200)
+    copies = ClassificationTable(
+        tuple(f"{c}-{k}" for c in table.cases for k in range(6)),
+        *(np.repeat(a, 6, axis=0) for a in (table.probabilities, table.states, table.patients, table.patients)),
+        {},
+        np.repeat(table.fold, 6),
+    )
+    options = {"units": ("image",), "calibration_bins": 4}
+    one, many = (_panel(_evaluate(t, schema, common, **options), "reliability") for t in (table, copies))
+    widths = [np.subtract(panel.series[0].high, panel.series[0].low) for panel in (one, many)]
+    assert many.series[0].y == pytest.approx(one.series[0].y)
+    assert widths[1] == pytest.approx(widths[0], rel=0.05)
+    assert "Wilson, over 200 patients" in one.caption
+    assert "on the effective n, over 200 patients" in many.caption
+    few = _panel(_evaluate(*cohort(200, 2, patients=12), common, **options), "reliability")
+    assert few.series[0].low is None
+    assert "no intervals: fewer than 20 patients" in few.caption
+
+
 def test_internal_and_external_figures_side_by_side(cohort: Make, common: dict[str, Any]) -> None:
     table, schema = cohort(100, 2)
     internal = _evaluate(table, schema, common)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,24 @@ def test_many_numbers_are_divided_at_their_quartiles() -> None:
 def test_few_numbers_are_values() -> None:
     groups, _ = find_subgroups({"field": [1.5, 3, 1.5, 10]})
     assert [g.value for g in groups] == ["1.5", "3", "10"]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda y, k: f"{y}-0{k}-11", lambda y, k: f"{y}0{k}11", lambda y, k: int(f"{y}0{k}11")]
+)
+def test_dates_are_divided_by_their_years(make: Callable[[int, int], str | int]) -> None:
+    dates = [make(year, month) for year in (2019, 2020) for month in range(1, 10)]
+    groups, notes = find_subgroups({"taken": [*dates, None]})
+    assert [(g.value, int(g.rows.sum())) for g in groups] == [("2019", 9), ("2020", 9), ("not known", 1)]
+    assert notes == []
+    assert len(find_subgroups({"taken": [*dates, "2020-99-99"]})[0]) == 0
+
+
+def test_values_that_hardly_repeat_divide_nothing() -> None:
+    groups, notes = find_subgroups({"run": [f"r{i % 12}" for i in range(30)]})
+    assert groups == []
+    assert notes == ["No subgroups by run: its 12 values hardly repeat."]
+    assert len(find_subgroups({"run": [f"r{i % 12}" for i in range(36)]})[0]) == 12
 
 
 def test_what_cannot_be_divided_is_said() -> None:

@@ -51,7 +51,16 @@ def load_dataset(data: DataSection, progress: Progress | None = None) -> Dataset
         first = dataset.exclusions[0] if dataset.exclusions else None
         why = f"; {len(dataset.exclusions)} were left out, the first: {first.reason} ({first.path})" if first else ""
         raise DataError(f"the dataset has no usable case{why}", where=dataset.name)
-    return dataset if data.limit is None else _limited(dataset, data.limit)
+    if data.limit is not None:
+        dataset = _limited(dataset, data.limit)
+    if data.derive is None:
+        return dataset
+    from medcnn.data.labels.derive import with_derived
+
+    wanted = data.derive
+    return with_derived(
+        dataset, wanted.targets, resample=wanted.resample, consensus=wanted.consensus, progress=progress
+    )
 
 
 def _adapt(name: str, root: Path, options: Mapping[str, Any], progress: Progress | None) -> Dataset:

@@ -13,7 +13,7 @@ from typing import Any
 
 from medcnn.data.finding import Finding, examples
 from medcnn.data.grouping import dummy_ids, is_dummy, plural
-from medcnn.data.images.privacy import CONTACT, DATES, MARKS
+from medcnn.data.images.privacy import CONTACT, DATES, IDS, MARKS
 from medcnn.progress import Progress, Silent
 from medcnn.types import Case, Dataset
 
@@ -35,6 +35,7 @@ class HeaderFacts:
         named: Files with a name of a person in them.
         dated: Files with a birth date.
         contact: Files with an address or a telephone number.
+        numbered: Files with an id of the patient or the visit beside the patient id.
         burned: Files that say that the pixels themselves show who it is.
         silent: Files that do not say whether an annotation is burned in.
         patient: The patient id that stands there.
@@ -48,6 +49,7 @@ class HeaderFacts:
     named: int = 0
     dated: int = 0
     contact: int = 0
+    numbered: int = 0
     burned: int = 0
     silent: int = 0
     patient: str | None = None
@@ -141,6 +143,7 @@ def _facts(case: str, headers: Sequence[_Header]) -> HeaderFacts:
         sum(any(_is_name(k) for k in h.telling) for h in headers),
         sum(any(k in DATES for k in h.telling) for h in headers),
         sum(any(k in CONTACT for k in h.telling) for h in headers),
+        sum(any(k in IDS for k in h.telling) for h in headers),
         sum(any(k in MARKS for k in h.telling) for h in headers),
         sum(h.burned.upper() not in ("YES", "NO") for h in headers),
         patient,
@@ -150,7 +153,7 @@ def _facts(case: str, headers: Sequence[_Header]) -> HeaderFacts:
 
 
 def _is_name(keyword: str) -> bool:
-    return keyword not in DATES and keyword not in MARKS and keyword not in CONTACT
+    return not any(keyword in others for others in (DATES, MARKS, CONTACT, IDS))
 
 
 def _sex(value: object) -> str:
@@ -167,6 +170,7 @@ _KINDS: tuple[tuple[str, str, Callable[[str], bool], Callable[[HeaderFacts], int
     ("header-names", "the name of a person", _is_name, lambda h: h.named),
     ("header-birth-dates", "a birth date", DATES.__contains__, lambda h: h.dated),
     ("header-contact", "an address or a telephone number", CONTACT.__contains__, lambda h: h.contact),
+    ("header-ids", "a further id of the patient or the visit", IDS.__contains__, lambda h: h.numbered),
     ("header-burned-in", "the mark that the pixels show who it is", MARKS.__contains__, lambda h: h.burned),
 )
 
@@ -182,6 +186,7 @@ def header_table(headers: Sequence[HeaderFacts]) -> tuple[dict[str, Any], list[F
         "files_with_a_name": sum(h.named for h in headers),
         "files_with_a_birth_date": sum(h.dated for h in headers),
         "files_with_an_address": sum(h.contact for h in headers),
+        "files_with_a_further_id": sum(h.numbered for h in headers),
         "files_with_burned_in_annotation": sum(h.burned for h in headers),
         "files_silent_on_burned_in_annotation": sum(h.silent for h in headers),
         "files_by_element": dict(sorted(keywords.items(), key=lambda kv: (-kv[1], kv[0]))),

@@ -115,6 +115,14 @@ def test_fillers_and_pseudonyms_are_no_names(tmp_path: Path) -> None:
     assert table["files_with_a_name"] == 1
 
 
+def test_a_further_id_is_no_name(tmp_path: Path) -> None:
+    path = written(tmp_path, "a", OtherPatientIDs="4711", AccessionNumber="A5")
+    found = audited([case("one", path)])
+    table = found.tables["headers"]
+    assert (table["files_with_a_name"], table["files_with_a_further_id"]) == (0, 1)
+    assert list(findings(found)) == ["header-ids"]
+
+
 def test_an_id_with_two_birth_dates_or_sexes_in_its_headers(tmp_path: Path) -> None:
     same = [written(tmp_path, f"s{i}", PatientID="P1", PatientBirthDate="19500201", PatientSex="F") for i in range(2)]
     other = [

@@ -9,20 +9,31 @@ if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
 
 DATES: Final = ("PatientBirthDate", "PatientBirthTime", "PatientBirthDateInAlternativeCalendar")
-CONTACT: Final = ("PatientAddress", "PatientTelephoneNumbers", "PatientTelecomInformation")
+CONTACT: Final = (
+    "PatientAddress", "PatientTelephoneNumbers", "PatientTelecomInformation", "PersonAddress",
+    "PersonTelephoneNumbers", "PersonTelecomInformation", "ReferringPhysicianAddress",
+    "ReferringPhysicianTelephoneNumbers", "InstitutionAddress",
+)  # fmt: skip
+IDS: Final = (
+    "OtherPatientIDs", "OtherPatientIDsSequence", "AccessionNumber", "AdmissionID", "ServiceEpisodeID",
+    "MedicalRecordLocator",
+)  # fmt: skip
+"""Further ids beside PatientID, by which a hospital finds the person; PatientID itself is in every file."""
 MARKS: Final = ("BurnedInAnnotation", "RecognizableVisualFeatures")
 """Elements that say YES where the pixels themselves tell who it is."""
 
+_TELLING: Final = frozenset((*DATES, *CONTACT, *IDS))
 # One item a frame: long, and about geometry alone.
 _FRAMES = "PerFrameFunctionalGroupsSequence"
 
 
 def identifying_headers(dataset: Dataset) -> tuple[str, ...]:
-    """Keywords of the elements that name, date or show a person, in the order of the header.
+    """Keywords of the elements that name, date, number or show a person, in the order of the header.
 
-    Every name of a person (value representation PN, of physicians and operators too), birth dates, addresses,
-    and the marks that the pixels show it (BurnedInAnnotation, RecognizableVisualFeatures: YES). Empty elements
-    tell nothing; items of sequences are looked at. A private element of a name is ``(gggg,eeee)``.
+    Every name of a person (value representation PN, of physicians and operators too), birth dates, addresses, further
+    ids (of PS3.15's table E.1-1 those that lead to a person), and the marks that the pixels show it
+    (BurnedInAnnotation, RecognizableVisualFeatures: YES). Empty elements tell nothing; items of sequences are looked
+    at. A private element of a name is ``(gggg,eeee)``.
 
     Args:
         dataset: A header; pixels are not needed.
@@ -34,7 +45,7 @@ def identifying_headers(dataset: Dataset) -> tuple[str, ...]:
         if keyword in MARKS:
             if value.upper() == "YES":
                 found[keyword] = None
-        elif value and (element.VR == "PN" or keyword in DATES or keyword in CONTACT):
+        elif value and (element.VR == "PN" or keyword in _TELLING):
             found[keyword] = None
     return tuple(found)
 
@@ -46,7 +57,7 @@ def _elements(dataset: Dataset) -> Iterator[DataElement]:
         except Exception:
             # Elements are decoded when they are touched, and broken ones fail in many ways: they tell nothing.
             continue
-        if element.VR != "SQ":
+        if element.VR != "SQ" or element.keyword in IDS:
             yield element
         elif element.keyword != _FRAMES:
             for item in element.value or ():

@@ -34,6 +34,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "medmnist": "medcnn.data.adapters.medmnist:medmnist",
         "phantom": "medcnn.data.adapters.phantom:phantom",
         "decathlon": "medcnn.data.adapters.decathlon:decathlon",
+        "nnunet": "medcnn.data.adapters.nnunet:nnunet",
     },
     "readers": {
         "raster": "medcnn.data.images.raster:read_raster",

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from medcnn.data.adapters.common import elsewhere
+from medcnn.data.adapters.dataset_json import FILE, choose_channels, numbered, read_about
 from medcnn.data.adapters.mask_labels import BACKGROUND, Names, choose_labels
 from medcnn.errors import DataError
-from medcnn.registry import suggest
 from medcnn.types import Case, Dataset, Exclusion, ImageRef, Mask, Part
 
-FILE = "dataset.json"
 _LISTS: tuple[tuple[str, Part | None], ...] = (("training", None), ("validation", "validation"))
 _SUFFIXES = (".nii.gz", ".nii")
 
@@ -41,11 +38,13 @@ def decathlon(
         DataError: If ``dataset.json`` is missing or lists nothing, or labels or channels do not fit it.
     """
     path = root / FILE
-    about = _read(path, root)
+    about = read_about(root)
+    if "channel_names" in about or "file_ending" in about:
+        raise DataError("this is a dataset of nnU-Net", where=str(path), todo="use the adapter nnunet")
     known = _labels(about, path)
     schema, names = choose_labels(mask_labels, known, overlapping=overlapping, where=str(path))
-    modalities = _modalities(about, path)
-    wanted = _channels(channels, modalities, path)
+    modalities = numbered(about, "modality", root) if about.get("modality") else ("",)
+    wanted = choose_channels(channels, modalities, root)
     cases: list[Case] = []
     exclusions: list[Exclusion] = []
     for key, part in _LISTS:
@@ -62,21 +61,6 @@ def decathlon(
     return Dataset(str(about.get("name") or root.name), tuple(cases), {"mask": schema}, tuple(exclusions), facts=facts)
 
 
-def _read(path: Path, root: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        todo = elsewhere(root, (FILE,)) or f"set data.root=FOLDER to the folder that holds {FILE}"
-        raise DataError("the file is not there", where=str(path), todo=todo)
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"the file cannot be read: {error}", where=str(path), todo="get it anew") from error
-    if not isinstance(about, dict) or not isinstance(about.get("labels"), dict):
-        raise DataError("the file names no labels", where=str(path), todo='it holds "labels": {"0": "background", ...}')
-    if "channel_names" in about or "file_ending" in about:
-        raise DataError("this is a dataset of nnU-Net", where=str(path), todo="use the adapter nnunet")
-    return about
-
-
 def _labels(about: Mapping[str, Any], path: Path) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     for text, name in about["labels"].items():
@@ -90,33 +74,6 @@ def _labels(about: Mapping[str, Any], path: Path) -> dict[str, tuple[int, ...]]:
             raise DataError(f"two labels are called {name!r}", where=str(path), todo="give each a name of its own")
         found[str(name)] = (int(text),)
     return found
-
-
-def _modalities(about: Mapping[str, Any], path: Path) -> tuple[str, ...]:
-    given = about.get("modality") or {"0": ""}
-    if not isinstance(given, dict) or sorted(given, key=str) != sorted(map(str, range(len(given)))):
-        raise DataError("modality does not number the channels from 0", where=str(path), todo="mend the file")
-    return tuple(str(given[str(k)]) for k in range(len(given)))
-
-
-def _channels(wanted: Sequence[str | int] | None, modalities: tuple[str, ...], path: Path) -> tuple[int, ...] | None:
-    """Numbers of the channels; ``None`` where all are used."""
-    if wanted is None:
-        return None
-    if not wanted:
-        raise DataError("channels names none", where="channels", todo="leave it out to use all")
-    found = []
-    for name in wanted:
-        text = str(name)
-        if text in modalities:
-            found.append(modalities.index(text))
-        elif text.isdigit() and int(text) < len(modalities):
-            found.append(int(text))
-        else:
-            raise DataError(f"there is no channel {name!r}", where=str(path), todo=suggest(text, modalities))
-    if len(set(found)) < len(found):
-        raise DataError("a channel is named twice", where="channels", todo="name each once")
-    return tuple(found)
 
 
 def _list(about: Mapping[str, Any], key: str, path: Path) -> list[Any]:

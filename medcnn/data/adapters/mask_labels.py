@@ -71,6 +71,9 @@ def choose_labels(
         sources = plain
     else:
         sources = {name: tuple(_values(given, plain, name, where)) for name, given in wanted.items()}
+        if IGNORED in plain and IGNORED not in sources:
+            # What nobody annotated stays so, whatever is chosen of the rest.
+            sources[IGNORED] = plain[IGNORED]
         rest = {v for values in plain.values() for v in values} - {v for values in sources.values() for v in values}
         if rest:
             sources[BACKGROUND] = (*sources.get(BACKGROUND, ()), *sorted(rest))

@@ -87,7 +87,7 @@ def small_resnet(
     stem_stride: Literal[1, 2, 4] = 2,
     dropout: Share = 0.0,
     zero_init: bool = False,
-    pooling: Literal["average", "both"] = "average",
+    pooling: Literal["average", "both", "attention"] = "average",
 ) -> nn.Module:
     """A small residual network for small images, quick in bf16 and channels-last on a CPU.
 
@@ -102,7 +102,8 @@ def small_resnet(
         stem_stride: How much the stem shrinks the image: 1 for images up to about 32 px, 2 up to about 128, 4 above.
         dropout: Share of features silenced in training before the last layer, in [0, 1).
         zero_init: Start each block as the identity (the last batch norm's factor is 0).
-        pooling: What the last layer sees of a filter: its mean over the image, or also its maximum (small findings).
+        pooling: What the last layer sees of a filter: its mean over the image; both: also its maximum (small findings);
+            attention: the mean where a learned map points, and the maximum. The task's focus lets masks teach the map.
 
     Raises:
         ModelError: If an option is out of its range.

@@ -69,6 +69,33 @@ class AverageAndMaximum(nn.Module):
         return torch.cat([x.mean(axes, keepdim=True), x.amax(axes, keepdim=True)], 1)
 
 
+class AttentionPool(nn.Module):
+    """The mean of every filter where a learned map points, and its maximum over the image.
+
+    The map is a 1x1 convolution with a softmax over all places (soft attention, as in Jetley et al. 2018). Masks of
+    findings can teach it where to look: :meth:`places` is what such a loss sees.
+    """
+
+    def __init__(self, spatial_dims: int, channels: int) -> None:
+        super().__init__()
+        self.score = conv_layer(spatial_dims, channels, 1, 1, bias=True)
+
+    def places(self, features: Tensor) -> Tensor:
+        """Logits ``(B, 1, *spatial)`` of the places of ``(B, C, *spatial)``."""
+        scores: Tensor = self.score(features)
+        return scores
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(B, 2 * C)``."""
+        return self.pooled(features, self.places(features))
+
+    def pooled(self, features: Tensor, places: Tensor) -> Tensor:
+        """``(B, 2 * C)`` with a map that was made before."""
+        shares = places.flatten(2).float().softmax(2).to(features.dtype)
+        mean = (features.flatten(2) * shares).sum(2)
+        return torch.cat([mean, features.flatten(2).amax(2)], 1)
+
+
 def _shortcut(spatial_dims: int, channels: int, filters: int, stride: int) -> nn.Sequential:
     """Empty (the identity) where the block changes neither size nor number of filters."""
     path = nn.Sequential()
@@ -118,8 +145,11 @@ class SmallResNet(nn.Module):
                 stage.add_module(f"block{j + 1}", BasicBlock(spatial_dims, channels, filters, stride if j == 0 else 1))
                 channels = filters
             self.stages.add_module(f"stage{i + 1}", stage)
-        if pooling == "both":
-            self.pool: nn.Module = AverageAndMaximum()
+        if pooling == "attention":
+            self.pool: nn.Module = AttentionPool(spatial_dims, channels)
+            channels *= 2
+        elif pooling == "both":
+            self.pool = AverageAndMaximum()
             channels *= 2
         else:
             self.pool = nn.AdaptiveAvgPool3d(1) if spatial_dims == 3 else nn.AdaptiveAvgPool2d(1)
@@ -133,6 +163,22 @@ class SmallResNet(nn.Module):
         features = self.flatten(self.pool(self.stages(self.stem(image))))
         result: Tensor = self.output(self.dropout(features))
         return result
+
+    def attend(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``(B, outputs)``, and those ``(B, 1, *spatial)`` of the places that the attention points to.
+
+        Raises:
+            ModelError: If the network pools without attention.
+        """
+        if not isinstance(self.pool, AttentionPool):
+            raise ModelError(
+                "this network has no attention that masks could teach",
+                where="model.pooling",
+                todo="set model.pooling=attention, or task.focus=0",
+            )
+        features = self.stages(self.stem(image))
+        places = self.pool.places(features)
+        return self.output(self.dropout(self.flatten(self.pool.pooled(features, places)))), places
 
 
 def _check_options(width: int, blocks: tuple[int, ...], strides: tuple[int, ...], stem_stride: int) -> None:

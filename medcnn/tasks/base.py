@@ -115,6 +115,7 @@ class Task(ABC):
         monitor: The validation figure by which checkpoints are chosen.
         mode: ``max`` or ``min``.
         dense: Whether the network gives a value for each voxel, ``(B, outputs, *spatial)``.
+        keeps_files: Whether :meth:`keep` writes a file for each prediction.
     """
 
     name: ClassVar[str]
@@ -122,6 +123,7 @@ class Task(ABC):
     monitor: ClassVar[str]
     mode: ClassVar[Literal["max", "min"]] = "max"
     dense: ClassVar[bool] = False
+    keeps_files: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -196,6 +198,11 @@ class Task(ABC):
     @abstractmethod
     def class_weights(self, wanted: str | Sequence[float] | None, facts: TrainingFacts) -> Tensor | None:
         """The weights that the recipe's ``training.class_weights`` asks for; ``None`` for none."""
+
+    @property
+    def loss_options(self) -> dict[str, Any]:
+        """Options of the loss that follow from the labels, whatever a recipe says."""
+        return {}
 
     @abstractmethod
     def stratum(self, case: Case) -> str | None:

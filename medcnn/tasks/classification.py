@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
-from medcnn.data.batch import Batch
+from medcnn.data.batch import LABELS, Batch
+from medcnn.data.preprocess import MaskReading
 from medcnn.errors import DataError, ModelError
 from medcnn.evaluation.classification import check_options, evaluate_classification
 from medcnn.evaluation.inputs import ClassificationTable
 from medcnn.evaluation.metrics import validation_scores
 from medcnn.evaluation.results import Evaluation
 from medcnn.evaluation.sources import thresholds_to_store
+from medcnn.geometry.resample import IGNORE
+from medcnn.recipe.schema import InputSection
 from medcnn.tasks.base import EvaluationOptions, Row, Task, TaskModel, TrainingFacts
+from medcnn.tasks.dense import mirrored_mean
 from medcnn.tasks.predictions import describe_cases, read_columns, stack, write_columns
 from medcnn.types import Case, ClassLabel, ClassPrediction, Dataset, LabelClass, LabelSchema, Part, Prediction
+
+Weight = Annotated[float, Field(ge=0.0)]
 
 
 class ClassificationModel(TaskModel):
@@ -30,13 +38,24 @@ class ClassificationModel(TaskModel):
         network: ``(B, C, *spatial)`` to logits ``(B, classes)``.
         loss: Takes logits, states and validity, each ``(B, classes)``.
         exclusive: Exactly one class is present in each case.
+        focus: Weight of the loss by which masks teach the network's attention; 0 is none.
+        mirror: Predict the mean over mirror images along the symmetric axes.
     """
 
-    def __init__(self, network: nn.Module, loss: nn.Module, *, exclusive: bool) -> None:
+    def __init__(
+        self, network: nn.Module, loss: nn.Module, *, exclusive: bool, focus: float = 0.0, mirror: bool = False
+    ) -> None:
         super().__init__()
         self.network = network
         self.loss = loss
         self.exclusive = exclusive
+        self.focus = focus
+        self.mirror = mirror
+        self._axes: tuple[int, ...] = ()
+
+    def adopt(self, section: InputSection) -> None:
+        """Only along the input's symmetric axes are mirror images predicted."""
+        self._axes = tuple(section.symmetric_axes) if self.mirror else ()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss over the cases whose label is known; soft labels where mixup paired cases."""
@@ -46,12 +65,21 @@ class ClassificationModel(TaskModel):
             weight = batch.targets["mix_weight"].unsqueeze(1)
             states = states * weight + states[partner] * (1 - weight)
             valid = valid & valid[partner]
-        return {"loss": self.loss(self.network(batch.image).float(), states, valid)}
+        if not self.focus:
+            return {"loss": self.loss(self.network(batch.image).float(), states, valid)}
+        attend: Any = self.network.attend
+        logits, places = attend(batch.image)
+        focus = focus_loss(places.float(), batch.targets[LABELS])
+        return {"loss": self.loss(logits.float(), states, valid), "focus": self.focus * focus}
 
     def probabilities(self, image: Tensor) -> Tensor:
         """``(B, classes)`` float32 in [0, 1]."""
-        logits: Tensor = self.network(image).float()
-        return logits.softmax(1) if self.exclusive else logits.sigmoid()
+
+        def of_image(shown: Tensor) -> Tensor:
+            logits: Tensor = self.network(shown).float()
+            return logits.softmax(1) if self.exclusive else logits.sigmoid()
+
+        return mirrored_mean(of_image, image, self._axes)
 
     def predict(self, image: Tensor) -> list[Prediction]:
         """One row of probabilities a case."""
@@ -69,26 +97,64 @@ class ClassificationModel(TaskModel):
         ]
 
 
+def focus_loss(places: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy between the places that the network attends to and those where the mask is.
+
+    Args:
+        places: ``(B, 1, *small)`` float32 logits.
+        labels: ``(B, K, *spatial)`` label maps of the images.
+
+    Returns:
+        The mean over the cases with a mask that is not empty; 0 where there is none.
+    """
+    finding = ((labels > 0) & (labels != IGNORE)).any(1, keepdim=True).float()
+    pool: Any = F.adaptive_avg_pool3d if places.ndim == 5 else F.adaptive_avg_pool2d
+    wanted = pool(finding, list(places.shape[2:])).flatten(1)
+    total = wanted.sum(1, keepdim=True)
+    # A finding may be smaller than what its place is told from, never than what its share is divided by.
+    shares = wanted / total.clamp_min(torch.finfo(torch.float32).tiny)
+    each = -(shares * places.flatten(1).log_softmax(1)).sum(1)
+    shown = total[:, 0] > 0
+    mean: Tensor = torch.where(shown, each, 0.0).sum() / shown.sum().clamp_min(1)
+    return mean
+
+
 class ClassificationTask(Task):
     """Learns the classes of a schema.
 
     Args:
         schema: The classes.
+        masks: The schema of the masks that teach where to look; ``None`` where none do.
+        focus: Weight of the loss by which they do.
+        mirror: Predict the mean over mirror images along the symmetric axes.
     """
 
     name: ClassVar[str] = "classification"
     target: ClassVar[type[ClassLabel]] = ClassLabel
     monitor: ClassVar[str] = "macro_f1"
 
-    def __init__(self, schema: LabelSchema) -> None:
+    def __init__(
+        self, schema: LabelSchema, masks: LabelSchema | None = None, *, focus: float = 0.0, mirror: bool = False
+    ) -> None:
         self._schema = schema
+        self._masks = masks
+        self.focus = focus
+        self.mirror = mirror
 
     @classmethod
-    def create(cls, dataset: Dataset, **options: Any) -> ClassificationTask:
+    def create(
+        cls, dataset: Dataset, *, focus: Weight = 0.0, mirror: bool = False, **options: Any
+    ) -> ClassificationTask:
         """The task for a dataset with class labels.
 
+        Args:
+            dataset: The cases.
+            focus: Weight of a second loss in training, by which the masks of the findings teach a network with
+                model.pooling=attention where to look; 0 is off. Prediction needs no masks.
+            mirror: Predict the mean over mirror images along input.symmetric_axes.
+
         Raises:
-            DataError: If the dataset has no class labels, or fewer than two exclusive classes.
+            DataError: If the dataset has no class labels, fewer than two exclusive classes, or no masks for focus.
         """
         schema = dataset.labels.get("class")
         if schema is None:
@@ -101,19 +167,37 @@ class ClassificationTask(Task):
             raise DataError(
                 f"classification needs two classes, found {', '.join(schema.names) or 'none'}", where=dataset.name
             )
-        return cls(schema)
+        masks = dataset.labels.get("mask")
+        if focus and masks is None:
+            raise DataError(
+                "the dataset has no masks that could teach where to look",
+                where="task.focus",
+                todo="name the masks in the adapter's options, or set task.focus=0",
+            )
+        return cls(schema, masks if focus else None, focus=focus, mirror=mirror)
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> ClassificationTask:
-        """The task from the plain values of a checkpoint."""
+        """The task from the plain values of a checkpoint, as far as prediction needs it."""
         classes = tuple(LabelClass(**c) for c in state["classes"])
-        return cls(LabelSchema(classes, multilabel=state["multilabel"], positive=state["positive"]))
+        schema = LabelSchema(classes, multilabel=state["multilabel"], positive=state["positive"])
+        return cls(schema, mirror=state.get("mirror", False))
+
+    @property
+    def masks(self) -> MaskReading | None:
+        """The masks that teach where to look; one file in the wrong grid is one case that cannot be used."""
+        return MaskReading(self._masks) if self._masks is not None else None
 
     def state(self) -> dict[str, Any]:
         """The schema as plain values."""
         schema = self._schema
         classes = [{"value": c.value, "name": c.name, "color": c.color, "code": c.code} for c in schema.classes]
-        return {"classes": classes, "multilabel": schema.multilabel, "positive": schema.positive}
+        return {
+            "classes": classes,
+            "multilabel": schema.multilabel,
+            "positive": schema.positive,
+            "mirror": self.mirror,
+        }
 
     @property
     def schema(self) -> LabelSchema:
@@ -208,7 +292,13 @@ class ClassificationTask(Task):
                 where="training.loss",
                 todo=f"use {self.default_loss}, or focal with exclusive: {str(exclusive).lower()}",
             )
-        return ClassificationModel(network, loss, exclusive=exclusive)
+        if self.focus and not hasattr(network, "attend"):
+            raise ModelError(
+                "this network has no attention that masks could teach",
+                where="task.focus",
+                todo="use small_resnet with model.pooling=attention, or set task.focus=0",
+            )
+        return ClassificationModel(network, loss, exclusive=exclusive, focus=self.focus, mirror=self.mirror)
 
     def score(self, rows: Sequence[Row]) -> dict[str, float]:
         """Macro-F1 (at 0.5 for several labels), accuracy and log loss of the validation part."""

@@ -30,10 +30,17 @@ def sliding_maps(maps: Maps, image: Tensor, window: Sequence[int], *, overlap: f
     from monai.inferers.utils import sliding_window_inference
 
     slide: Any = sliding_window_inference
-    found: Tensor = slide(
-        image, tuple(window), batch, maps, overlap=overlap, mode="gaussian", progress=False
-    )
+    found: Tensor = slide(image, tuple(window), batch, maps, overlap=overlap, mode="gaussian", progress=False)
     return found
+
+
+def mirrored_mean(values: Maps, image: Tensor, axes: Sequence[int]) -> Tensor:
+    """The mean of ``values`` ``(B, K)`` over the image and its mirror images along every combination of axes."""
+    total = values(image)
+    flips = [c for n in range(1, len(axes) + 1) for c in itertools.combinations(axes, n)]
+    for chosen in flips:
+        total = total + values(torch.flip(image, [a + 2 for a in chosen]))
+    return total / (len(flips) + 1)
 
 
 def mirrored_maps(maps: Maps, image: Tensor, axes: Sequence[int], swap: Sequence[int] | None) -> Tensor:

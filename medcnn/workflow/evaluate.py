@@ -19,8 +19,8 @@ from medcnn.inference.model_file import Model, load_model, read_description
 from medcnn.inference.predictor import predict_cases
 from medcnn.progress import Progress
 from medcnn.recipe.schema import DataSection, Recipe
-from medcnn.tasks.base import EvaluationOptions
-from medcnn.types import Case, ClassLabel, Dataset, LabelSchema
+from medcnn.tasks.base import EvaluationOptions, Placement
+from medcnn.types import Case, ClassLabel, Dataset, LabelSchema, Prediction
 from medcnn.workflow.folder import Run, check_belongs
 from medcnn.workflow.folds import finish_fold
 from medcnn.workflow.prepare import Prepared, cache_folder, check_unusable, divide_labelled, reopen
@@ -93,9 +93,14 @@ def evaluate_external(
     check_unusable([*other.exclusions, *cache.exclusions], len(cache.cases), recipe)
     notes = check_overlap(run, cache.cases, {f.case: f.digest for f in cache.facts}, progress)
     progress.start("predicting", len(cache.cases), "images")
-    found, unreadable = predict_cases(models, cache.cases, hardware, progress=progress)
-    cases = [c for c in cache.cases if c.id in found]
     folder = run.external(other.name)
+    target = folder / "predictions" / other.name
+
+    def keep(case: Case, prediction: Prediction, placement: Placement) -> Prediction:
+        return task.keep(target, case, prediction, placement)
+
+    found, unreadable = predict_cases(models, cache.cases, hardware, progress=progress, keep=keep)
+    cases = [c for c in cache.cases if c.id in found]
     task.write(folder / "predictions", [c.id for c in cases], [found[c.id] for c in cases], other.name)
     used = replace(other, cases=tuple(cases), exclusions=(*other.exclusions, *without, *cache.exclusions, *unreadable))
     write_cases(folder / "cases.csv", used)
@@ -203,6 +208,7 @@ def recipe_data(recipe: Recipe, name: str | None, options: Mapping[str, Any], ro
         catalog=recipe.data.catalog,
         options=dict(options),
         root=str(root) if root else None,
+        stack=recipe.data.stack,
         on_error=recipe.data.on_error,
         max_unusable=recipe.data.max_unusable,
     )

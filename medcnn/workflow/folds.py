@@ -84,7 +84,9 @@ def make_fold(
     weights = prepared.task.class_weights(recipe.training.class_weights, facts)
     chosen = recipe.training.loss
     loss_name = chosen.name if chosen else prepared.task.default_loss
-    options = {**(chosen.options if chosen else {}), **({"class_weights": weights} if weights is not None else {})}
+    options = {**(chosen.options if chosen else {}), **prepared.task.loss_options}
+    if weights is not None:
+        options["class_weights"] = weights
     loss = registry.load("losses", loss_name)(**options)
     # The initial weights are a function of the seed and the fold alone.
     torch.manual_seed(recipe.seed * 1000 + number)
@@ -179,6 +181,7 @@ def describe_model(prepared: Prepared, recipe: Recipe, spec: Mapping[str, Any], 
         "network": dict(spec),
         "parameters": sum(p.numel() for p in model.network.parameters()),
         "preprocess": Preprocessor(recipe.input).state(),
+        "stack": None if recipe.data.stack is None else recipe.data.stack.model_dump(),
         "thresholds": {},
     }
 

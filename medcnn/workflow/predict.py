@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from medcnn.inference.inputs import find_inputs
 from medcnn.inference.model_file import Model, load_model
 from medcnn.inference.predictor import predict_cases
 from medcnn.progress import Progress
+from medcnn.tasks.base import Placement, Task
+from medcnn.types import Case, Exclusion, Prediction
 from medcnn.workflow.evaluate import load_run_models, mean_thresholds
 from medcnn.workflow.folder import Run, open_run
 
@@ -48,6 +51,36 @@ def check_writable(out: Path) -> None:
         raise explain(error, out) from error
 
 
+def table_of(out: Path | None, task: Task) -> Path | None:
+    """The table to write: the file that was asked for, or ``predictions.csv`` beside the files of a task.
+
+    Raises:
+        RunError: If the task writes files and no folder is given, or a file has its name.
+    """
+    if not task.keeps_files:
+        return out
+    if out is None or out.is_file() or out.suffix.lower() in (".csv", ".tsv"):
+        raise RunError(
+            f"{task.name} writes a file for each image, which need a folder",
+            where="--out" if out is None else str(out),
+            todo="give a folder as --out DIR; its predictions.csv is the table",
+        )
+    return out / "predictions.csv"
+
+
+def picked(
+    cases: list[Case], rule: Mapping[str, Any] | None, progress: Progress
+) -> tuple[list[Case], list[Exclusion]]:
+    """The cases with the stacks of DICOM that the model's recipe picked for training, and those without one."""
+    if rule is None:
+        return cases, []
+    from medcnn.data.images import StackRule
+    from medcnn.data.stack_choice import choose_stacks
+
+    base = os.path.commonpath([os.path.abspath(case.images[0].paths[0]) for case in cases])
+    return choose_stacks(cases, StackRule.of(rule), Path(base if os.path.isdir(base) else os.path.dirname(base)), progress)
+
+
 def predict_paths(
     source: Run | str | Path,
     paths: Sequence[str | Path],
@@ -58,15 +91,22 @@ def predict_paths(
     """Predictions of files, folders and tables; what cannot be read has its reason in the column ``error``."""
     import pandas as pd
 
-    if out is not None:
-        check_writable(out)
     models = load_models(source, allow_code)
+    task, thresholds = models[0].task, mean_thresholds([m.thresholds for m in models])
+    table_file = table_of(out, task)
+    if table_file is not None:
+        check_writable(table_file)
+
+    def keep(case: Case, prediction: Prediction, placement: Placement) -> Prediction:
+        return prediction if out is None else task.keep(out, case, prediction, placement)
+
     volumes = models[0].description["network"]["spatial_dims"] == 3
     cases, skipped = find_inputs(paths, volumes=volumes)
-    progress.start("predicting", len(cases), "images")
-    found, unreadable = predict_cases(models, cases, choose_hardware(), progress=progress)
+    readable, unfit = picked(cases, models[0].description.get("stack"), progress)
+    progress.start("predicting", len(readable), "images")
+    found, unreadable = predict_cases(models, readable, choose_hardware(), progress=progress, keep=keep)
+    unreadable = [*unfit, *unreadable]
     progress.finish()
-    task, thresholds = models[0].task, mean_thresholds([m.thresholds for m in models])
     reasons = {e.case: e.reason for e in unreadable}
     rows: list[dict[str, Any]] = []
     for case in cases:
@@ -79,7 +119,7 @@ def predict_paths(
         progress.say(f"{len(unreadable)} of {len(cases)} images could not be read; see the column error")
     if skipped:
         progress.say(f"{len(skipped)} files were passed over: not images by their names")
-    if out is not None:
-        with open_atomic(out) as file:
+    if table_file is not None:
+        with open_atomic(table_file) as file:
             table.to_csv(file, index=False, lineterminator="\n")
     return table

@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medcnn.data.batch import Batch
+from medcnn.data.batch import LABELS, Batch
 from medcnn.errors import DataError, ModelError
 from medcnn.models import losses
+from medcnn.models.builders import small_resnet
+from medcnn.recipe.schema import InputSection
 from medcnn.tasks.base import EvaluationOptions, TrainingFacts
-from medcnn.tasks.classification import ClassificationTask
+from medcnn.tasks.classification import ClassificationTask, focus_loss
 from medcnn.types import Case, ClassLabel, ClassPrediction, Dataset, ImageRef, LabelClass, LabelSchema
 
 CLASSES = tuple(LabelClass(i, name) for i, name in enumerate(("ct", "mr", "xr")))
@@ -269,3 +271,85 @@ def test_predictions_of_another_schema_or_run_are_refused(tmp_path: Path) -> Non
     path.unlink()
     with pytest.raises(DataError, match="missing"):
         task.evaluate([tmp_path], cases, EvaluationOptions("title"))
+
+
+def test_focus_is_the_cross_entropy_of_places_and_mask() -> None:
+    places = torch.log(torch.tensor([0.1, 0.2, 0.3, 0.4])).view(1, 1, 2, 2)
+    labels = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
+    labels[0, 0, 0, 0] = 1
+    labels[0, 0, 3, 1:4] = 2
+    # One voxel lies in the first place, one in the third and two in the fourth.
+    expected = -(0.25 * np.log(0.1) + 0.25 * np.log(0.3) + 0.5 * np.log(0.4))
+    assert float(focus_loss(places, labels)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_focus_passes_over_cases_without_a_mask() -> None:
+    places = torch.randn(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
+    labels[0, 0, 0, 0] = 1
+    labels[2] = 255
+    assert float(focus_loss(places, labels)) == pytest.approx(float(focus_loss(places[:1], labels[:1])))
+    assert float(focus_loss(places[1:], labels[1:])) == 0
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_masks_teach_attention_where_to_look(dims: int) -> None:
+    schema = LabelSchema((LabelClass(0, "a"), LabelClass(1, "b")))
+    dataset = Dataset("d", (), {"class": schema, "mask": LabelSchema((LabelClass(1, "finding"),))})
+    task = ClassificationTask.create(dataset, focus=2.0)
+    assert task.masks is not None
+    torch.manual_seed(0)
+    network = small_resnet(
+        spatial_dims=dims, in_channels=1, outputs=2, size=(16,) * dims, width=4, blocks=(1, 1), strides=(1, 2),
+        pooling="attention",
+    )  # fmt: skip
+    model = task.build(network, losses.cross_entropy(), TrainingFacts())
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randn(8, 1, *(16,) * dims, generator=generator) * 0.1
+    labels = torch.zeros(8, 1, *(16,) * dims, dtype=torch.uint8)
+    for k in range(8):
+        corner = (slice(0, 4) if k % 2 else slice(12, 16),) * dims
+        image[(k, 0, *corner)] += 1
+        labels[(k, 0, *corner)] = 1
+    states = torch.eye(2)[torch.arange(8) % 2]
+    batch = Batch(
+        image, {"states": states, "valid": torch.ones(8, 2, dtype=torch.bool), LABELS: labels}, torch.arange(8)
+    )
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    first = float(model.losses(batch)["focus"].detach())
+    for _ in range(40):
+        optimizer.zero_grad()
+        torch.stack(list(model.losses(batch).values())).sum().backward()
+        optimizer.step()
+    assert float(model.losses(batch)["focus"]) < 0.5 * first
+    model.eval()
+    logits, places = network.attend(image)
+    torch.testing.assert_close(logits, network(image))
+    looked_at = places.flatten(2).argmax(2)[:, 0]
+    assert looked_at[0] != looked_at[1]
+
+
+def test_focus_without_masks_or_attention_is_refused() -> None:
+    schema = LabelSchema((LabelClass(0, "a"), LabelClass(1, "b")))
+    with pytest.raises(DataError, match="no masks"):
+        ClassificationTask.create(Dataset("d", (), {"class": schema}), focus=1.0)
+    masks = LabelSchema((LabelClass(1, "finding"),))
+    task = ClassificationTask.create(Dataset("d", (), {"class": schema, "mask": masks}), focus=1.0)
+    with pytest.raises(ModelError, match="no attention"):
+        task.build(nn.Linear(2, 2), losses.cross_entropy(), TrainingFacts())
+
+
+def test_mirror_images_are_averaged_along_symmetric_axes_alone() -> None:
+    class Left(nn.Module):
+        """Logits from the left half and from the whole image."""
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            half = image[:, 0, :2].sum((1, 2))
+            return torch.stack([half, image.sum((1, 2, 3))], 1)
+
+    schema = LabelSchema((LabelClass(0, "a"), LabelClass(1, "b")))
+    image = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    for axes, same in (((0,), True), ((), False)):
+        model = ClassificationTask(schema, mirror=True).build(Left(), losses.cross_entropy(), TrainingFacts())
+        model.adopt(InputSection(size=(4, 4), symmetric_axes=axes))
+        assert torch.allclose(model.probabilities(image), model.probabilities(image.flip(2))) == same

@@ -33,6 +33,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "table": "medcnn.data.adapters.table:table",
         "medmnist": "medcnn.data.adapters.medmnist:medmnist",
         "phantom": "medcnn.data.adapters.phantom:phantom",
+        "dicom_tree": "medcnn.data.adapters.dicom_tree:dicom_tree",
         "decathlon": "medcnn.data.adapters.decathlon:decathlon",
         "nnunet": "medcnn.data.adapters.nnunet:nnunet",
     },

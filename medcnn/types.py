@@ -219,11 +219,20 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Something found and not used: which, why, and where it is."""
+    """Something found and not used: which, why, and where it is.
+
+    Attributes:
+        case: Id of the case, or what stands for it.
+        reason: Why, in a few words.
+        path: Where it is.
+        aside: Whether it was never meant as a case (a localizer, a report, a file that is no image), so that it counts
+            as no fault of the data.
+    """
 
     case: str
     reason: str
     path: str = ""
+    aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

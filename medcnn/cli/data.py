@@ -153,6 +153,34 @@ def audit(
 
 
 @app.command()
+def series(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A folder of DICOM, a zip or tar archive, or a DICOMDIR.")
+    ],
+    rule: Annotated[
+        list[str] | None,
+        typer.Option("--rule", metavar="KEY=VALUE", help="A part of data.stack, such as plane=axial; may be repeated."),
+    ] = None,
+    one_per: Annotated[
+        str, typer.Option("--one-per", metavar="UNIT", help="What the rule picks one of: series, study or patient.")
+    ] = "series",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.html", help="Write a contact sheet, one page without names.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write the list with ids and paths, for you alone.")
+    ] = None,
+    all_pictures: Annotated[
+        bool, typer.Option("--all-pictures", help="Show pictures too that may have a name burned in.")
+    ] = False,
+) -> None:
+    """List every stack in a folder of DICOM, which ones a rule picks, and which headers name a person."""
+    from medcnn.cli.series import list_and_write
+
+    list_and_write(folder, rule or [], one_per, out, csv, all_pictures=all_pictures)
+
+
+@app.command()
 def phantom(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
     patients: Annotated[int, typer.Option("--patients", min=1, help="Number of patients.")] = 60,

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from medcnn import __version__
 from medcnn.data.facts import ImageFacts
 from medcnn.data.inputs_digest import InputDigests
+from medcnn.data.places import default_cache_folder as default_cache_folder
 from medcnn.data.preprocess import Preprocessor
 from medcnn.data.row_arrays import RowArrays, row_arrays
 from medcnn.data.row_file import RowFile, free_space, too_small
@@ -65,12 +66,6 @@ SAMPLE = 8
 # What a reading process takes by itself, and what a case takes as its facts, in bytes.
 PROCESS_BYTES = 60 * 2**20
 CASE_BYTES = 2048
-
-
-def default_cache_folder() -> Path:
-    """``$MEDCNN_CACHE``, else ``~/.cache/medcnn/cache``."""
-    place = os.environ.get("MEDCNN_CACHE")
-    return Path(place).expanduser() if place else Path.home() / ".cache" / "medcnn" / "cache"
 
 
 @dataclass(frozen=True, eq=False)

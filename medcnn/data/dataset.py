@@ -30,7 +30,8 @@ def load_dataset(data: DataSection, progress: Progress | None = None) -> Dataset
 
     Args:
         data: What to load.
-        progress: Handed to an adapter that takes an argument ``progress``, such as one that makes its images.
+        progress: Handed to an adapter that takes an argument ``progress``, such as one that makes its images. So is
+            the rule of ``data.stack`` as ``stack``; of other adapters' DICOM images the stack is picked here.
 
     Raises:
         DataError: If the dataset is unknown, absent or unusable, or two cases have one id.
@@ -39,7 +40,7 @@ def load_dataset(data: DataSection, progress: Progress | None = None) -> Dataset
         if data.root is None:
             raise DataError("an adapter needs data.root: the folder of the data", where="data.root")
         options = {**data.adapter.options, **data.options}
-        dataset = _adapt(data.adapter.name, Path(data.root).expanduser(), options, progress)
+        dataset = _adapt(data.adapter.name, Path(data.root).expanduser(), options, data, progress)
     elif data.dataset is not None:
         dataset = _from_catalog(data, find_entry(data.dataset, data.catalog), progress)
     else:
@@ -63,11 +64,23 @@ def load_dataset(data: DataSection, progress: Progress | None = None) -> Dataset
     )
 
 
-def _adapt(name: str, root: Path, options: Mapping[str, Any], progress: Progress | None) -> Dataset:
+def _adapt(
+    name: str, root: Path, options: Mapping[str, Any], data: DataSection, progress: Progress | None
+) -> Dataset:
     adapter = registry.load("adapters", name)
-    supplied = {"progress": progress or Silent()} if "progress" in signature(adapter).parameters else {}
+    rule = None
+    if data.stack is not None:
+        from medcnn.data.images import StackRule
+
+        rule = StackRule.of(data.stack.model_dump())
+    known = {"progress": progress or Silent(), "stack": rule}
+    supplied = {k: v for k, v in known.items() if k in signature(adapter).parameters}
     found: Dataset = adapter(root, **check_options("adapters", name, options), **supplied)
-    return found
+    if rule is None or "stack" in supplied:
+        return found
+    from medcnn.data.stack_choice import with_stacks
+
+    return with_stacks(found, rule, root, progress or Silent())
 
 
 def _from_catalog(data: DataSection, entry: CatalogEntry, progress: Progress | None) -> Dataset:
@@ -75,7 +88,7 @@ def _from_catalog(data: DataSection, entry: CatalogEntry, progress: Progress | N
     root = Path(data.root).expanduser() if data.root else data_root() / entry.folder
     if not root.is_dir() and entry.source is not None:
         raise _absent(data.dataset, entry, root, given=data.root is not None)
-    found = _adapt(entry.adapter.name, root, {**entry.adapter.options, **data.options}, progress)
+    found = _adapt(entry.adapter.name, root, {**entry.adapter.options, **data.options}, data, progress)
     facts = {
         "title": entry.title,
         "modality": entry.modality,

@@ -8,41 +8,21 @@ from __future__ import annotations
 
 import mmap
 import os
-import pickle
 import signal
 import struct
 import time
-from typing import IO, Any
+from typing import Any
 
+from medcnn.data.messages import receive as receive
+from medcnn.data.messages import send as send
 from medcnn.errors import MedcnnError
 from medcnn.types import Case, ImageRef, Mask
 
 # Rows are handed over at least so often, so that little is read again after a crash.
 HAND_OVER_S = 2.0
-_LENGTH = struct.Struct("<Q")
 _PLACE = struct.Struct("<q")
 
 Item = tuple[str, tuple[ImageRef, ...], Mask | None]
-
-
-def send(stream: IO[bytes], message: Any) -> None:
-    """Write one message."""
-    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    stream.write(_LENGTH.pack(len(data)))
-    stream.write(data)
-    stream.flush()
-
-
-def receive(stream: IO[bytes]) -> Any:
-    """Read one message; raises ``EOFError`` where the other side is gone."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        raise EOFError
-    (size,) = _LENGTH.unpack(head)
-    data = stream.read(size)
-    if len(data) < size:
-        raise EOFError
-    return pickle.loads(data)
 
 
 class Place:

@@ -26,7 +26,7 @@ from medcnn.recipe.signatures import REQUIRED, Argument, Wanted, read_signature
 # Arguments that medcnn gives itself: they are no options.
 _SUPPLIED: dict[registry.Kind, frozenset[str]] = {
     "tasks": frozenset({"dataset"}),
-    "adapters": frozenset({"root", "progress"}),
+    "adapters": frozenset({"root", "progress", "stack"}),
     "readers": frozenset({"ref"}),
     "networks": frozenset({"spatial_dims", "in_channels", "outputs", "size"}),
     "losses": frozenset({"class_weights"}),

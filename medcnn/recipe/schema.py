@@ -6,6 +6,7 @@ arguments of its builder: :mod:`medcnn.recipe.options` derives and checks them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
@@ -123,6 +124,40 @@ class DeriveSection(Section):
             yield "targets", "should name class or boxes, or each once"
 
 
+class StackSection(Section):
+    """Which stack is meant where files of DICOM hold several. What is absent does not matter."""
+
+    kind: str | None = Field(
+        "image",
+        description="Kind of object: image, localizer, secondary capture, dose distribution, ...; null: any that has "
+        "pixels.",
+    )
+    modality: str | None = Field(None, description="DICOM's code, such as CT or MR.")
+    plane: Literal["axial", "coronal", "sagittal"] | None = Field(None, description="The nearest plane of the slices.")
+    description: str | None = Field(
+        None,
+        description="Regular expression, found anywhere in SeriesDescription or ProtocolName, without regard to case.",
+    )
+    series_number: int | None = Field(None, description="SeriesNumber.")
+    image_type: str | None = Field(None, description="A value that ImageType must hold, such as ORIGINAL or ADC.")
+    derived: bool | None = Field(None, description="Whether the pixels were computed from other images.")
+    echo: int | None = Field(None, description="EchoNumbers.")
+    temporal: int | None = Field(None, description="TemporalPositionIdentifier or index.")
+    b_value: float | None = Field(None, ge=0, description="Diffusion b-value in s/mm².")
+    least_slices: Count = Field(1, description="Smallest number of slices.")
+    prefer: Literal["most_slices", "first", "last"] | None = Field(
+        None,
+        description="Which one where several fit: the one with the most_slices, the first or the last by series and "
+        "position; absent: that is an error of the case, which lists them.",
+    )
+
+    def _objections(self) -> Iterator[tuple[str, str]]:
+        try:
+            re.compile(self.description or "")
+        except re.error as error:
+            yield "description", f"is no regular expression: {error}"
+
+
 class DataSection(Section):
     """Which dataset, where it is, how it is divided, and what happens to what cannot be used."""
 
@@ -138,6 +173,9 @@ class DataSection(Section):
     )
     derive: DeriveSection | None = Field(
         None, description="Make classes or boxes of the masks, so that a dataset with masks serves every task."
+    )
+    stack: StackSection | None = Field(
+        None, description="Which stack is meant where files of DICOM hold several; prediction goes by it too."
     )
     limit: Count | None = Field(
         None, description="Use at most this many cases (an even sample over groups), for a trial run."

@@ -186,7 +186,7 @@ def run_audit(source: Source, out: Path | None, progress: Progress, *, near: boo
 
 def _check_unusable(exclusions: list[Exclusion], usable: int, section: DataSection) -> None:
     """What a run would stop at, said when all is written."""
-    bad = [e for e in exclusions if e.reason not in (_NOT_DATA, "localizer")]
+    bad = [e for e in exclusions if e.reason != _NOT_DATA and not e.aside]
     if not bad:
         return
     share = len(bad) / (len(bad) + usable)

@@ -68,9 +68,7 @@ def table_of(out: Path | None, task: Task) -> Path | None:
     return out / "predictions.csv"
 
 
-def picked(
-    cases: list[Case], rule: Mapping[str, Any] | None, progress: Progress
-) -> tuple[list[Case], list[Exclusion]]:
+def picked(cases: list[Case], rule: Mapping[str, Any] | None, progress: Progress) -> tuple[list[Case], list[Exclusion]]:
     """The cases with the stacks of DICOM that the model's recipe picked for training, and those without one."""
     if rule is None:
         return cases, []
@@ -78,7 +76,9 @@ def picked(
     from medcnn.data.stack_choice import choose_stacks
 
     base = os.path.commonpath([os.path.abspath(case.images[0].paths[0]) for case in cases])
-    return choose_stacks(cases, StackRule.of(rule), Path(base if os.path.isdir(base) else os.path.dirname(base)), progress)
+    return choose_stacks(
+        cases, StackRule.of(rule), Path(base if os.path.isdir(base) else os.path.dirname(base)), progress
+    )
 
 
 def predict_paths(

@@ -167,7 +167,7 @@ def divide_labelled(cases: Sequence[Case], task: Task) -> tuple[list[Case], list
 
 def check_unusable(exclusions: Sequence[Exclusion], usable: int, recipe: Recipe) -> None:
     """Stop where the recipe says so: at the first unusable case, or above a share of them."""
-    bad = [e for e in exclusions if e.reason != "localizer"]
+    bad = [e for e in exclusions if not e.aside]
     if not bad:
         return
     first = f"the first is {bad[0].path or bad[0].case}: {bad[0].reason}"

@@ -38,6 +38,13 @@ def unknown_label(label: str, names: Sequence[str], where: str) -> DataError:
     )
 
 
+def evenly(count: int, wanted: int | None) -> list[int]:
+    """Positions of ``wanted`` of ``count`` slices, in the middle of equal stretches."""
+    if wanted is None or wanted >= count:
+        return list(range(count))
+    return [int((k + 0.5) * count / wanted) for k in range(wanted)]
+
+
 def elsewhere(root: Path, names: Sequence[str]) -> str:
     """Advice where what is looked for lies one folder below the root, or above it; empty where it does not."""
     try:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medcnn.data.adapters.common import elsewhere, make_schema
-from medcnn.data.images.sniff import has_image_suffix
-from medcnn.errors import DataError
+from medcnn.data.images.sniff import has_image_suffix, sniff
+from medcnn.errors import DataError, ImageError
 from medcnn.registry import suggest
 from medcnn.types import Case, ClassLabel, Dataset, Exclusion, ImageRef
 
@@ -22,6 +22,7 @@ def image_folder(
     rest: str | None = None,
     patient: str | None = None,
     recursive: bool = True,
+    volumes: bool = False,
 ) -> Dataset:
     """Cases from folders named after their class.
 
@@ -33,6 +34,7 @@ def image_folder(
         rest: Name for all other folders together: makes the problem binary, 0 the rest and 1 ``positive``.
         patient: Regular expression whose first group, in the file's path below its class folder, is the patient.
         recursive: Look into folders below the class folders too.
+        volumes: Take the DICOM files of one folder as one volume instead of an image each.
 
     Raises:
         DataError: If folders are missing, or hold no image.
@@ -49,7 +51,11 @@ def image_folder(
     for number, name in enumerate(names):
         found = len(cases)
         label = ClassLabel.of(number, len(names))
-        for path in (file for folder in by_class[name] for file in _files(root / folder, recursive)):
+        files = [file for folder in by_class[name] for file in _files(root / folder, recursive)]
+        series = _series(files) if volumes else {}
+        cases += [_volume(place, slices, root, label, pattern) for place, slices in series.items()]
+        taken = {path for slices in series.values() for path in slices}
+        for path in (path for path in files if path not in taken):
             case = _case(path, root, label, pattern)
             if isinstance(case, Case):
                 cases.append(case)
@@ -62,6 +68,27 @@ def image_folder(
                 todo="put its images there, or name the folders to use with the option classes",
             )
     return Dataset(root.name, tuple(cases), {"class": schema}, tuple(exclusions), patients_known=pattern is not None)
+
+
+def _series(files: list[str]) -> dict[str, tuple[str, ...]]:
+    """The DICOM files of each folder that has any."""
+    found: dict[str, list[str]] = {}
+    for path in files:
+        try:
+            if _is_text(path) and sniff(path) == "dicom":
+                found.setdefault(os.path.dirname(path), []).append(path)
+        except ImageError:
+            # What is wrong with it is said where it is read as an image of its own.
+            continue
+    return {folder: tuple(paths) for folder, paths in found.items()}
+
+
+def _volume(
+    folder: str, slices: tuple[str, ...], root: Path, label: ClassLabel, pattern: re.Pattern[str] | None
+) -> Case:
+    relative = os.path.relpath(folder, root).replace(os.sep, "/")
+    patient = _patient(pattern, relative.partition("/")[2])
+    return Case(relative, (ImageRef(slices, "dicom"),), (label,), patient=patient)
 
 
 def _case(path: str, root: Path, label: ClassLabel, pattern: re.Pattern[str] | None) -> Case | Exclusion:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medcnn.data.adapters.common import make_schema
+from medcnn.data.adapters.common import evenly, make_schema
 from medcnn.data.adapters.mask_labels import BACKGROUND, mask_schema
 from medcnn.data.phantom import VERSION, PhantomSize, make_phantom
 from medcnn.errors import DataError
@@ -125,13 +125,6 @@ def _rows(path: Path) -> Iterator[Row]:
             where=str(path),
             todo="delete the cohort's folder: it is made anew",
         ) from error
-
-
-def evenly(count: int, wanted: int | None) -> list[int]:
-    """Positions of ``wanted`` of ``count`` slices, in the middle of equal stretches."""
-    if wanted is None or wanted >= count:
-        return list(range(count))
-    return [int((k + 0.5) * count / wanted) for k in range(wanted)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ from medcnn.types import ImageRef
 _SAME_DIRECTION = 1e-3
 # SOP classes whose files are slices of something; of others each file is an image by itself.
 _SLICED = ("CT", "MR", "PT")
+# Projections: some writers give them a position, and still they are no slices of one another.
+_PROJECTIONS = ("CR", "DX", "IO", "MG", "PX", "RG")
 
 Member = tuple[Header, Slice]
 
@@ -75,6 +77,11 @@ class Stack:
     def plane(self) -> str:
         """``axial``, ``coronal`` or ``sagittal``, the nearest; empty without a world frame."""
         return "" if self.affine is None else plane_of(self.affine)
+
+    @property
+    def flat(self) -> bool:
+        """Whether this is one image that stands for itself, such as a radiograph, rather than a stack of slices."""
+        return len(self.slices) == 1 and self.header.frames == 1 and not _is_stackable(self.header)
 
     @property
     def matrix(self) -> tuple[int, int]:
@@ -170,6 +177,8 @@ def _is_stackable(header: Header) -> bool:
     placed = all(s.position is not None and s.orientation is not None for s in header.slices)
     if header.frames > 1:
         return placed
+    if header.modality in _PROJECTIONS:
+        return False
     return placed or (header.modality in _SLICED and header.kind == "image")
 
 

@@ -108,22 +108,6 @@ class SplitSection(Section):
             yield "only", f"folds are counted from 0 to {self.folds - 1}"
 
 
-class DeriveSection(Section):
-    """What follows from the masks of a dataset, so that it serves other tasks too; nothing is written to disk."""
-
-    targets: tuple[Literal["class", "boxes"], ...] = Field(
-        description="class: which labels of the mask are there. boxes: a box around each connected component."
-    )
-    resample: bool = Field(False, description="Bring masks of another grid to their image's, where both have geometry.")
-    consensus: Literal["majority", "staple"] = Field(
-        "staple", description="The rule where several persons drew a mask."
-    )
-
-    def _objections(self) -> Iterator[tuple[str, str]]:
-        if not self.targets or len(set(self.targets)) < len(self.targets):
-            yield "targets", "should name class or boxes, or each once"
-
-
 class StackSection(Section):
     """Which stack is meant where files of DICOM hold several. What is absent does not matter."""
 
@@ -158,6 +142,22 @@ class StackSection(Section):
             yield "description", f"is no regular expression: {error}"
 
 
+class DeriveSection(Section):
+    """What follows from the masks of a dataset, so that it serves other tasks too; nothing is written to disk."""
+
+    targets: tuple[Literal["class", "boxes"], ...] = Field(
+        description="class: which labels of the mask are there. boxes: a box around each connected component."
+    )
+    resample: bool = Field(False, description="Bring masks of another grid to their image's, where both have geometry.")
+    consensus: Literal["majority", "staple"] = Field(
+        "staple", description="The rule where several persons drew a mask."
+    )
+
+    def _objections(self) -> Iterator[tuple[str, str]]:
+        if not self.targets or len(set(self.targets)) < len(self.targets):
+            yield "targets", "should name class or boxes, or each once"
+
+
 class DataSection(Section):
     """Which dataset, where it is, how it is divided, and what happens to what cannot be used."""
 
@@ -171,11 +171,11 @@ class DataSection(Section):
     options: dict[str, Any] = Field(
         default_factory=dict, description="Options of the catalog entry's adapter to change."
     )
-    derive: DeriveSection | None = Field(
-        None, description="Make classes or boxes of the masks, so that a dataset with masks serves every task."
-    )
     stack: StackSection | None = Field(
         None, description="Which stack is meant where files of DICOM hold several; prediction goes by it too."
+    )
+    derive: DeriveSection | None = Field(
+        None, description="Make classes or boxes of the masks, so that a dataset with masks serves every task."
     )
     limit: Count | None = Field(
         None, description="Use at most this many cases (an even sample over groups), for a trial run."

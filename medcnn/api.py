@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from medcnn.errors import RecipeError
 from medcnn.progress import Progress, Silent
 from medcnn.recipe.load import load_recipe
-from medcnn.recipe.schema import DataSection, Recipe, Suite
+from medcnn.recipe.schema import DataSection, Suite
 from medcnn.types import Dataset
-from medcnn.workflow import processes
-from medcnn.workflow.folder import Run, is_prepared, kept_if_used, new_folder, open_run, resumable_folder
+from medcnn.workflow import processes, steps
+from medcnn.workflow.folder import Run, open_run
+from medcnn.workflow.steps import Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +42,6 @@ __all__ = [
     "run",
     "train",
 ]
-
-Source = str | Path | Recipe | Suite
 
 
 def load_dataset(
@@ -165,46 +164,7 @@ def run(
     Raises:
         MedcnnError: Whatever stops the run, with what to do.
     """
-    progress = progress or Silent()
-    code = _code_folder(recipe) if allow_code else None
-    loaded = recipe if isinstance(recipe, Recipe | Suite) else load_recipe(recipe, overrides, allow_code=code)
-    if isinstance(loaded, Suite):
-        return _run_suite(loaded, recipe, out, overrides, resume, allow_code, progress)
-    done = train(recipe, out=out, overrides=overrides, resume=resume, allow_code=allow_code, progress=progress)
-    if processes.is_main():
-        evaluate(done, progress=progress)
-        report(done)
-    processes.barrier()
-    return done
-
-
-def _run_suite(
-    suite: Suite,
-    source: Source,
-    out: str | Path | None,
-    overrides: Sequence[str],
-    resume: bool,
-    allow_code: bool,
-    progress: Progress,
-) -> list[Run]:
-    from medcnn.report import write_index
-
-    wanted, name = Path(out) if out else None, _name(source)
-    folder = resumable_folder(wanted, name) if resume else new_folder(wanted, name)
-    runs: list[Run] = []
-    for number, member in enumerate(suite.suite, 1):
-        progress.say(f"recipe {number} of {len(suite.suite)}: {member}")
-        target = folder / Path(member).stem
-        go_on = resume and target.is_dir()
-        if go_on and Run(target).report.is_file():
-            runs.append(Run(target))
-            continue
-        with kept_if_used(folder):
-            done = run(member, out=target, overrides=overrides, resume=go_on, allow_code=allow_code, progress=progress)
-        assert isinstance(done, Run)
-        runs.append(done)
-    write_index([(r.folder.name, r.report) for r in runs], folder / "index.html")
-    return runs
+    return steps.run(_order(recipe, out, overrides, resume, allow_code, progress))
 
 
 @processes.together()
@@ -235,47 +195,19 @@ def train(
     Raises:
         MedcnnError: Whatever stops the run, with what to do.
     """
-    code = _code_folder(recipe) if allow_code else None
-    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(_source(recipe), overrides, allow_code=code)
-    if isinstance(loaded, Suite):
-        raise RecipeError(["a suite cannot be trained as one; use medcnn run"], where=str(recipe))
-    wanted = Path(out) if out else None
-    from medcnn.inference.hardware import choose_hardware
-    from medcnn.workflow.folds import train_folds
-    from medcnn.workflow.outputs import check_weights
-    from medcnn.workflow.prepare import prepare, reopen
-
-    progress = progress or Silent()
-    section = loaded.training
-    hardware = choose_hardware(section.device, section.precision, section.threads)
-    check_weights(loaded)
-    processes.start(hardware.device)
-    name = _name(recipe)
-    folder = None
-    if processes.is_main():
-        folder = resumable_folder(wanted, name) if resume else new_folder(wanted, name)
-        if not (resume and is_prepared(Run(folder, code), loaded)):
-            with kept_if_used(folder):
-                prepare(loaded, folder, hardware, progress, command=["medcnn", "run", name, *overrides])
-    made = Run(processes.share(folder), code)
-    prepared = reopen(made, progress)
-    train_folds(prepared, loaded, hardware, progress, resume=resume, allow_code=code, callbacks=callbacks)
-    return made
+    order = _order(recipe, out, overrides, resume, allow_code, progress)
+    return steps.train(order, order.load(), callbacks)
 
 
-def _source(recipe: Source) -> str | Path:
-    assert isinstance(recipe, str | Path)
-    return recipe
-
-
-def _name(recipe: Source) -> str:
-    return Path(recipe).stem if isinstance(recipe, str | Path) else "run"
-
-
-def _code_folder(recipe: Source) -> Path | None:
-    if isinstance(recipe, str | Path) and Path(recipe).is_file():
-        return Path(recipe).resolve().parent
-    return Path.cwd()
+def _order(
+    recipe: Source,
+    out: str | Path | None,
+    overrides: Sequence[str],
+    resume: bool,
+    allow_code: bool,
+    progress: Progress | None,
+) -> steps.Order:
+    return steps.Order(recipe, Path(out) if out else None, overrides, resume, allow_code, progress or Silent())
 
 
 def evaluate(
@@ -306,13 +238,10 @@ def evaluate(
     Raises:
         MedcnnError: If nothing is trained, the split was changed, or the other dataset overlaps the training part.
     """
-    from medcnn.inference.hardware import choose_hardware
     from medcnn.workflow.evaluate import evaluate_external, evaluate_run, recipe_data
 
     opened = open_run(run, allow_code=Path.cwd() if allow_code else None)
-    section = opened.recipe.training
-    hardware = choose_hardware(section.device, section.precision, section.threads)
-    progress = progress or Silent()
+    hardware, progress = steps.hardware_of(opened.recipe.training), progress or Silent()
     if data is None:
         return evaluate_run(opened, progress, hardware)
     other = recipe_data(opened.recipe, data, options or {}, Path(root) if root else None)
@@ -397,12 +326,7 @@ def report(run: Run | str | Path) -> Path:
     Raises:
         RunError: If the folder is not a run, or its split was changed.
     """
-    from medcnn.report import write_report
-    from medcnn.workflow.pictures import pictures_of
-
-    opened = open_run(run)
-    opened.require_sealed()
-    return write_report(opened.folder, pictures=pictures_of(opened))
+    return steps.report(open_run(run))
 
 
 def describe(recipe: Source, overrides: Sequence[str] = (), *, allow_code: bool = False) -> list[LayerInfo]:
@@ -422,13 +346,13 @@ def describe(recipe: Source, overrides: Sequence[str] = (), *, allow_code: bool 
         RecipeError: If the recipe is wrong, or is a suite.
         ModelError: If the network does not work on images of that size.
     """
-    code = _code_folder(recipe) if allow_code else None
-    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(_source(recipe), overrides, allow_code=code)
+    order = _order(recipe, None, overrides, False, allow_code, None)
+    loaded = order.load()
     if isinstance(loaded, Suite):
         raise RecipeError(["a suite has several networks; name one of its recipes"], where=str(recipe))
     from medcnn.workflow.outputs import describe_network
 
-    return describe_network(loaded, allow_code=code)
+    return describe_network(loaded, allow_code=order.code)
 
 
 def make_phantom(

@@ -4,26 +4,51 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.files import open_atomic, write_bytes
+from medcnn.files import write_bytes
 from medcnn.types import Image, LabelSchema
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_ENDING = re.compile(r"\.(nii(\.gz)?|dcm|png|jpe?g|tiff?|mha|nrrd)$", re.IGNORECASE)
 _LONGEST = 100
 
 
 def file_stem(case: str) -> str:
-    """A name of letters, digits, ``.``, ``_`` and ``-`` for a case id; different ids give different names."""
-    plain = _UNSAFE.sub("_", case).strip("._") or "case"
-    if plain == case and len(plain) <= _LONGEST:
+    """A name of letters, digits, ``.``, ``_`` and ``-`` for a case id, without the ending of an image.
+
+    Different ids give different names, unless they differ in such an ending alone.
+    """
+    bare = _ENDING.sub("", case)
+    plain = _UNSAFE.sub("_", bare).strip("._") or "case"
+    if plain == bare and len(plain) <= _LONGEST:
         return plain
     mark = hashlib.blake2b(case.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     return f"{plain[:_LONGEST]}-{mark}"
+
+
+def short_stems(paths: Sequence[str]) -> list[str]:
+    """Names for files named after paths: the last part of each, with as many folders before it as tell them apart."""
+    parts = [Path(_ENDING.sub("", path)).parts for path in paths]
+    longest = max((len(p) for p in parts), default=1)
+    lengths = [1] * len(parts)
+    for length in range(2, longest + 1):
+        shown = ["_".join(p[-n:]) for p, n in zip(parts, lengths, strict=True)]
+        taken = Counter(shown)
+        lengths = [length if taken[s] > 1 else n for s, n in zip(shown, lengths, strict=True)]
+    found = [file_stem("_".join(p[-n:])) for p, n in zip(parts, lengths, strict=True)]
+    again: Counter[str] = Counter()
+    for k, stem in enumerate(found):
+        again[stem] += 1
+        if again[stem] > 1:
+            found[k] = f"{stem}-{again[stem]}"
+    return found
 
 
 def stored_values(labels: NDArray[np.uint8], schema: LabelSchema) -> NDArray[np.integer[Any]]:
@@ -85,10 +110,8 @@ def _write_nifti(path: Path, values: NDArray[np.integer[Any]], image: Image) -> 
     made.header.set_xyzt_units("mm" if image.spacing is not None else "unknown")
     made.set_sform(affine, code=1)
     made.set_qform(affine, code=1)
-    with open_atomic(path, "wb") as file:
-        # No time of writing in the file: the same mask gives the same bytes.
-        with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=4, mtime=0) as packed:
-            packed.write(made.to_bytes())
+    # No time of writing in the file: the same mask gives the same bytes.
+    write_bytes(path, gzip.compress(made.to_bytes(), 4, mtime=0))
     return path
 
 

@@ -166,7 +166,14 @@ class Task(ABC):
         :class:`~medcnn.errors.DataError` where nothing can be learned from them.
         """
 
-    def keep(self, folder: Path, case: Case, prediction: Prediction, placement: Placement | None) -> Prediction:
+    def keep(
+        self,
+        folder: Path,
+        case: Case,
+        prediction: Prediction,
+        placement: Placement | None,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> Prediction:
         """Put what is large about a prediction on disk at once, in the image's own grid.
 
         Args:
@@ -174,6 +181,8 @@ class Task(ABC):
             case: The case.
             prediction: As the network's decoding gave it.
             placement: Where the image lies in the network's grid; ``None`` for tasks without masks.
+            thresholds: What validation chose, where it is to be applied at once; predictions of a run are kept as
+                they are, since the evaluation applies it.
 
         Returns:
             What :meth:`write` needs of it.

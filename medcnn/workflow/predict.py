@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medcnn.data.mask_files import short_stems
 from medcnn.errors import ModelError, RunError
 from medcnn.files import explain, open_atomic
 from medcnn.inference.hardware import choose_hardware
@@ -97,12 +99,16 @@ def predict_paths(
     if table_file is not None:
         check_writable(table_file)
 
-    def keep(case: Case, prediction: Prediction, placement: Placement) -> Prediction:
-        return prediction if out is None else task.keep(out, case, prediction, placement)
-
     volumes = models[0].description["network"]["spatial_dims"] == 3
     cases, skipped = find_inputs(paths, volumes=volumes)
     readable, unfit = picked(cases, models[0].description.get("stack"), progress)
+    ids = [case.id for case in cases]
+    stems = dict(zip(ids, short_stems(ids), strict=True))
+
+    def keep(case: Case, prediction: Prediction, placement: Placement) -> Prediction:
+        named = replace(case, id=stems[case.id])
+        return prediction if out is None else task.keep(out, named, prediction, placement, thresholds)
+
     progress.start("predicting", len(readable), "images")
     found, unreadable = predict_cases(models, readable, choose_hardware(), progress=progress, keep=keep)
     unreadable = [*unfit, *unreadable]

@@ -1,0 +1,150 @@
+"""Masks of a part measured against their references, each case in its own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.data.images import read_case
+from medcnn.data.labels import read_mask
+from medcnn.errors import DataError
+from medcnn.evaluation.segmentation import evaluate_segmentation, measure_options
+from medcnn.evaluation.segmentation_case import LabelMeasures, measure_case
+from medcnn.evaluation.segmentation_table import SegmentationTable, write_measures
+from medcnn.geometry.components import largest
+from medcnn.tasks.base import EvaluationOptions
+from medcnn.tasks.mask_predictions import MaskTable, read_mask_table
+from medcnn.tasks.predictions import describe_cases
+from medcnn.types import Case, LabelSchema, Mask
+
+if TYPE_CHECKING:
+    from medcnn.evaluation.results import Evaluation
+    from medcnn.tasks.segmentation import SegmentationTask
+
+# Marks in a model's thresholds the labels that lose all but their largest component.
+LARGEST = "largest component:"
+Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
+
+def postprocessing(thresholds: Mapping[str, float], schema: LabelSchema) -> Change:
+    """The change of a label map that validation chose: for some labels, all but the largest component is taken away."""
+    chosen = [k for k, name in enumerate(schema.names, 1) if thresholds.get(f"{LARGEST}{name}", 0) > 0]
+
+    def change(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        labels = labels.copy() if chosen else labels
+        for k in chosen:
+            if schema.multilabel:
+                labels[k - 1] &= largest(labels[k - 1] == 1)
+            else:
+                labels[(labels == k) & ~largest(labels == k)] = 0
+        return labels
+
+    return change
+
+
+def measure_part(
+    table: MaskTable,
+    cases: Mapping[str, Case],
+    task: SegmentationTask,
+    options: Mapping[str, Any],
+    *,
+    change: Change | None = None,
+    baseline: bool = False,
+) -> list[list[LabelMeasures]]:
+    """The measures of each case and label.
+
+    Args:
+        table: The predicted masks.
+        cases: The cases, by id.
+        task: The labels, and how references are read.
+        options: The evaluation's options.
+        change: Post-processing of the predictions.
+        baseline: Measure the trivial baseline's masks instead.
+
+    Raises:
+        DataError: If a reference or a predicted mask can no longer be read.
+    """
+    schema, found = task.schema, []
+    for number, name in enumerate(table.cases):
+        case = cases[name]
+        mask = case.target(Mask)
+        if mask is None:
+            raise DataError("the case has no mask to be held against", where=name, todo="evaluate annotated cases")
+        image = read_case(case)
+        reference = read_mask(mask, schema, image, resample=task.resample, consensus=task.consensus)
+        predicted = table.read(number, schema, image, baseline=baseline)
+        if change is not None:
+            predicted = change(predicted)
+        found.append(
+            measure_case(
+                reference,
+                predicted,
+                len(schema.classes),
+                image.spacing,
+                overlapping=schema.multilabel,
+                **measure_options(options),
+            )
+        )
+    return found
+
+
+def evaluate_masks(
+    folders: Sequence[Path], cases: Mapping[str, Case], options: EvaluationOptions, task: SegmentationTask
+) -> Evaluation:
+    """The evaluation of predicted masks on disk, one folder a fold; measures are written beside the predictions."""
+    tables, baselines = [], []
+    for fold, folder in enumerate(folders):
+        masks = read_mask_table(folder / f"{options.part}.csv", cases)
+        change = postprocessing(_chosen(folder, cases, task, options, fold), task.schema)
+        measured = measure_part(masks, cases, task, options.options, change=change)
+        write_measures(folder / f"{options.part}_measures.csv", masks.cases, measured, task.schema.names)
+        facts = describe_cases([cases[name] for name in masks.cases])
+        facts["fold"] = np.full(len(measured), fold)
+        tables.append(SegmentationTable.of(masks.cases, measured, **facts))
+        if masks.has_baseline:
+            trivial = measure_part(masks, cases, task, options.options, baseline=True)
+            baselines.append(SegmentationTable.of(masks.cases, trivial, **facts))
+    return evaluate_segmentation(
+        SegmentationTable.joined(tables),
+        task.schema,
+        title=options.title,
+        part=options.part,
+        patients_known=options.patients_known,
+        gallery=options.gallery,
+        seed=options.seed,
+        baseline=SegmentationTable.joined(baselines) if len(baselines) == len(tables) else None,
+        **options.options,
+    )
+
+
+def _chosen(
+    folder: Path, cases: Mapping[str, Case], task: SegmentationTask, options: EvaluationOptions, fold: int
+) -> Mapping[str, float]:
+    """The post-processing of one fold: as stored, else as its validation part says."""
+    if options.thresholds:
+        return options.thresholds[min(fold, len(options.thresholds) - 1)]
+    return task.thresholds(folder, cases, options.options)
+
+
+def choose_postprocessing(
+    folder: Path, cases: Mapping[str, Case], task: SegmentationTask, options: Mapping[str, Any]
+) -> dict[str, float]:
+    """Labels whose mean Dice on the validation part gains by keeping their largest component alone."""
+    path = folder / "validation.csv"
+    table = read_mask_table(path, cases)
+    if not table.cases:
+        return {}
+    names = task.schema.names
+    everything = {f"{LARGEST}{name}": 1.0 for name in names}
+    plain = _mean_dice(measure_part(table, cases, task, options))
+    pruned = _mean_dice(measure_part(table, cases, task, options, change=postprocessing(everything, task.schema)))
+    return {f"{LARGEST}{name}": 1.0 for name, before, after in zip(names, plain, pruned, strict=True) if after > before}
+
+
+def _mean_dice(measured: Sequence[Sequence[LabelMeasures]]) -> list[float]:
+    dice = np.array([[np.nan if m.dice is None else m.dice for m in row] for row in measured], np.float64)
+    return [float(np.nanmean(column)) if np.isfinite(column).any() else float("nan") for column in dice.T]

@@ -1,0 +1,368 @@
+"""Segmentation: a label for every voxel, exclusive or overlapping, in 2D and 3D."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medcnn.data.batch import LABELS, Batch
+from medcnn.data.images import read_case
+from medcnn.data.mask_files import file_stem, volumes_of, write_mask
+from medcnn.data.preprocess import MaskReading
+from medcnn.errors import DataError, ModelError
+from medcnn.evaluation.results import Evaluation
+from medcnn.evaluation.segmentation import check_segmentation_options
+from medcnn.evaluation.segmentation_case import validation_scores_masks
+from medcnn.geometry.resample import IGNORE
+from medcnn.recipe.schema import InputSection
+from medcnn.tasks.base import EvaluationOptions, LabelMaps, Placement, Row, Task, TaskModel, TrainingFacts
+from medcnn.tasks.dense import mirrored_maps, sliding_maps
+from medcnn.tasks.mask_evaluation import choose_postprocessing, evaluate_masks, postprocessing
+from medcnn.tasks.mask_predictions import decided_labels, write_mask_table
+from medcnn.tasks.mean_mask import MeanMask, mean_training_mask
+from medcnn.types import (
+    Case,
+    Dataset,
+    LabelClass,
+    LabelSchema,
+    MapPrediction,
+    Mask,
+    MaskFile,
+    Part,
+    Prediction,
+)
+
+
+class SegmentationModel(TaskModel):
+    """A network whose outputs are logits of the labels of each voxel.
+
+    Args:
+        network: ``(B, C, *spatial)`` to logits ``(B, K, *spatial)``; in training also a list of them, finest first.
+        loss: Takes the network's logits and labels (:mod:`medcnn.models.dense_losses`).
+        task: The schema and the rules of prediction.
+    """
+
+    def __init__(self, network: nn.Module, loss: nn.Module, task: SegmentationTask) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.exclusive = not task.schema.multilabel
+        self.overlap = task.overlap
+        self.window_batch = task.window_batch
+        self.mirror = task.mirror
+        self.swap = task.swapped_channels()
+        self._size: tuple[int, ...] = ()
+        self._axes: tuple[int, ...] = ()
+
+    def adopt(self, section: InputSection) -> None:
+        """The window is the input's size; only along its symmetric axes are mirror images predicted."""
+        self._size = tuple(section.size)
+        self._axes = tuple(section.symmetric_axes) if self.mirror else ()
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss over the annotated voxels."""
+        labels = batch.targets[LABELS].long()
+        return {"loss": self.loss(self.network(batch.image), labels[:, 0] if self.exclusive else labels)}
+
+    def maps(self, image: Tensor) -> Tensor:
+        """Probabilities ``(B, K, *spatial)`` float32, by a sliding window where images are larger than it."""
+
+        def of_window(tiles: Tensor) -> Tensor:
+            logits: Tensor = self.network(tiles).float()
+            return logits.softmax(1) if self.exclusive else logits.sigmoid()
+
+        def of_image(whole: Tensor) -> Tensor:
+            size = self._size or tuple(whole.shape[2:])
+            return sliding_maps(of_window, whole, size, overlap=self.overlap, batch=self.window_batch)
+
+        return mirrored_maps(of_image, image, self._axes, self.swap)
+
+    def predict(self, image: Tensor) -> list[Prediction]:
+        """The probabilities of each case in the network's grid."""
+        return [MapPrediction(maps) for maps in self.maps(image).float().cpu().numpy()]
+
+    def rows(self, batch: Batch) -> list[Row]:
+        """Voxels found, invented and missed by label, in the network's grid; padding is left out."""
+        maps = self.maps(batch.image)
+        labels = batch.targets[LABELS]
+        known = labels != IGNORE
+        if self.exclusive:
+            chosen = maps.argmax(1, keepdim=True)
+            count = maps.shape[1] - 1
+            wanted = torch.cat([labels == k for k in range(1, count + 1)], 1)
+            found = torch.cat([chosen == k for k in range(1, count + 1)], 1) & known
+        else:
+            wanted, found = labels == 1, (maps >= 0.5) & known
+        dims = tuple(range(2, maps.ndim))
+        counts = torch.stack([(found & wanted).sum(dims), (found & ~wanted).sum(dims), (~found & wanted).sum(dims)], -1)
+        rows = counts.cpu().numpy().astype(np.float64)
+        return [{"index": np.asarray(i), "counts": rows[k]} for k, i in enumerate(batch.index.tolist()) if i >= 0]
+
+
+class SegmentationTask(Task):
+    """Learns the labels of a mask schema.
+
+    Args:
+        schema: The labels, without background.
+        overlap: Share by which the tiles of a sliding window overlap.
+        window_batch: Tiles predicted at a time.
+        mirror: Average over mirror images along the symmetric axes when predicting.
+        pairs: Pairs of labels that change places in a mirror image along axis 0, such as left and right.
+        resample: Bring a mask of another grid to its image's, where both have geometry.
+        consensus: The rule where several persons drew a mask.
+        postprocess: ``auto`` keeps the largest component of each label where validation says that it helps.
+    """
+
+    name: ClassVar[str] = "segmentation"
+    target: ClassVar[type[Mask]] = Mask
+    monitor: ClassVar[str] = "dice"
+    dense: ClassVar[bool] = True
+    keeps_files: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        schema: LabelSchema,
+        *,
+        overlap: float = 0.5,
+        window_batch: int = 4,
+        mirror: bool = False,
+        pairs: Sequence[Sequence[str]] = (),
+        resample: bool = False,
+        consensus: Literal["majority", "staple"] = "staple",
+        postprocess: Literal["auto", "none"] = "none",
+    ) -> None:
+        self._schema = schema
+        self.overlap, self.window_batch, self.mirror = overlap, window_batch, mirror
+        self.pairs = tuple((first, second) for first, second in pairs)
+        self.resample, self.consensus, self.postprocess = resample, consensus, postprocess
+
+    @classmethod
+    def create(
+        cls,
+        dataset: Dataset,
+        *,
+        overlap: float = 0.5,
+        window_batch: int = 4,
+        mirror: bool = False,
+        pairs: tuple[tuple[str, str], ...] = (),
+        resample: bool = False,
+        consensus: Literal["majority", "staple"] = "staple",
+        postprocess: Literal["auto", "none"] = "none",
+        **options: Any,
+    ) -> SegmentationTask:
+        """The task for a dataset with masks.
+
+        Args:
+            dataset: The cases.
+            overlap: Share by which the tiles of a sliding window overlap, 0 to below 1.
+            window_batch: Tiles predicted at a time.
+            mirror: Average over mirror images along the symmetric axes when predicting.
+            pairs: Pairs of labels that change places in a mirror image along axis 0, such as [left, right].
+            resample: Bring a mask of another grid to its image's, where both have geometry.
+            consensus: The rule where several persons drew a mask.
+            postprocess: auto keeps the largest component of each label where validation says that it helps.
+
+        Raises:
+            DataError: If the dataset has no masks, or an option does not fit its labels.
+        """
+        schema = dataset.labels.get("mask")
+        if schema is None or not schema.classes:
+            raise DataError(
+                "the dataset has no masks",
+                where=dataset.name,
+                todo="name the column or folder of the masks in the adapter's options, or choose another task",
+            )
+        if not 0 <= overlap < 1:
+            raise DataError(f"overlap is {overlap:g}", where="task.overlap", todo="give a share from 0 to below 1")
+        unknown = [name for pair in pairs for name in pair if name not in schema.names]
+        if unknown:
+            raise DataError(
+                f"there is no label {unknown[0]!r}", where="task.pairs", todo=f"choose from {', '.join(schema.names)}"
+            )
+        return cls(
+            schema,
+            overlap=overlap,
+            window_batch=window_batch,
+            mirror=mirror,
+            pairs=pairs,
+            resample=resample,
+            consensus=consensus,
+            postprocess=postprocess,
+        )
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any]) -> SegmentationTask:
+        """The task from the plain values of a checkpoint."""
+        options = {k: v for k, v in state.items() if k not in ("classes", "multilabel")}
+        classes = tuple(LabelClass(**c) for c in state["classes"])
+        return cls(LabelSchema(classes, multilabel=state["multilabel"]), **options)
+
+    def state(self) -> dict[str, Any]:
+        """The schema and the options as plain values."""
+        classes = [{"value": c.value, "name": c.name, "color": c.color, "code": c.code} for c in self._schema.classes]
+        return {
+            "classes": classes,
+            "multilabel": self._schema.multilabel,
+            "overlap": self.overlap,
+            "window_batch": self.window_batch,
+            "mirror": self.mirror,
+            "pairs": [list(pair) for pair in self.pairs],
+            "resample": self.resample,
+            "consensus": self.consensus,
+            "postprocess": self.postprocess,
+        }
+
+    @property
+    def schema(self) -> LabelSchema:
+        """The labels."""
+        return self._schema
+
+    @property
+    def outputs(self) -> int:
+        """One logit a label, and one for the background where labels exclude each other."""
+        return len(self._schema.classes) + int(not self._schema.multilabel)
+
+    @property
+    def default_loss(self) -> str:
+        """Dice with cross-entropy."""
+        return "dice_ce"
+
+    @property
+    def loss_options(self) -> dict[str, Any]:
+        """Whether labels exclude each other is the schema's to say."""
+        return {"exclusive": not self._schema.multilabel}
+
+    @property
+    def masks(self) -> MaskReading:
+        """Masks lie beside the images in the cache."""
+        return MaskReading(self._schema, self.resample, self.consensus)
+
+    def swapped_channels(self) -> tuple[int, ...] | None:
+        """Channels in the order of a mirror image; ``None`` where no labels are paired."""
+        if not self.pairs:
+            return None
+        offset = self.outputs - len(self._schema.classes)
+        order = list(range(self.outputs))
+        for first, second in self.pairs:
+            a, b = self._schema.index(first) + offset, self._schema.index(second) + offset
+            order[a], order[b] = b, a
+        return tuple(order)
+
+    def stratum(self, case: Case) -> str | None:
+        """All cases with a mask are alike to the split."""
+        return "with a mask" if case.target(Mask) is not None else None
+
+    def check(self, parts: Mapping[Part, Sequence[Case]]) -> list[str]:
+        """A training part without cases is an error."""
+        if not parts["training"]:
+            raise DataError("the training part has no case with a mask", where="training part", todo="check the split")
+        return []
+
+    def check_evaluation(self, options: Mapping[str, Any]) -> None:
+        """Refuse options of the evaluation that do not fit."""
+        check_segmentation_options(self._schema, options)
+
+    def encode(self, case: Case) -> dict[str, NDArray[Any]]:
+        """Nothing: the label maps lie in the cache."""
+        return {}
+
+    def facts(self, cases: Sequence[Case]) -> TrainingFacts:
+        """Nothing that is known without the masks."""
+        return TrainingFacts()
+
+    def class_weights(self, wanted: str | Sequence[float] | None, facts: TrainingFacts) -> Tensor | None:
+        """Weights as given: of the background first, then of the labels."""
+        if wanted is None:
+            return None
+        if isinstance(wanted, str):
+            raise DataError(
+                "balanced weights are for classes of cases",
+                where="training.class_weights",
+                todo="give one number for the background and one for each label, or leave it out: Dice balances labels",
+            )
+        if len(wanted) != self.outputs:
+            names = (["background"] if not self._schema.multilabel else []) + list(self._schema.names)
+            raise DataError(
+                f"{len(wanted)} weights for {self.outputs} channels",
+                where="training.class_weights",
+                todo=f"give one for each of {', '.join(names)}",
+            )
+        return torch.tensor([float(w) for w in wanted])
+
+    def build(self, network: nn.Module, loss: nn.Module, facts: TrainingFacts) -> SegmentationModel:
+        """The network with its loss; refuses a loss for classes of whole images."""
+        if hasattr(loss, "exclusive") and not getattr(loss, "dense", False):
+            raise ModelError(
+                "this loss is for classes of whole images", where="training.loss", todo=f"use {self.default_loss}"
+            )
+        return SegmentationModel(network, loss, self)
+
+    def study_training(self, folder: Path, maps: LabelMaps, places: Sequence[int]) -> None:
+        """Keep the mean mask of the training part, the trivial baseline.
+
+        Raises:
+            DataError: If no voxel of the training part has a label.
+        """
+        mean_training_mask(maps, places, self._schema).save(folder)
+
+    def score(self, rows: Sequence[Row]) -> dict[str, float]:
+        """Mean Dice over cases and labels, and of each label."""
+        counts = np.array([row["counts"] for row in rows]).reshape(-1, len(self._schema.classes), 3)
+        return validation_scores_masks(counts, self._schema.names)
+
+    def keep(
+        self,
+        folder: Path,
+        case: Case,
+        prediction: Prediction,
+        placement: Placement | None,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> MaskFile:
+        """Decide the label of each voxel in the image's own grid, and write the mask."""
+        assert isinstance(prediction, MapPrediction)
+        assert placement is not None
+        image = read_case(case)
+        labels = decided_labels(prediction, placement, self._schema)
+        if thresholds:
+            labels = postprocessing(thresholds, self._schema)(labels)
+        paths = write_mask(folder, file_stem(case.id), labels, self._schema, image)
+        baseline = MeanMask.load(folder.parent.parent)
+        if baseline is not None:
+            mean = baseline.placed(placement, prediction.probabilities.shape[1:], self._schema)
+            write_mask(folder / "baseline", file_stem(case.id), mean, self._schema, image)
+        volumes, unit = volumes_of(labels, self._schema, image)
+        return MaskFile(tuple(path.name for path in paths), volumes, unit)
+
+    def write(self, folder: Path, cases: Sequence[str], predictions: Sequence[Prediction], part: str) -> Path:
+        """``<part>.csv`` with the file and the volumes of each case."""
+        files = [p for p in predictions if isinstance(p, MaskFile)]
+        return write_mask_table(folder / f"{part}.csv", part, cases, files, self._schema)
+
+    def thresholds(self, folder: Path, cases: Mapping[str, Case], options: Mapping[str, Any]) -> dict[str, float]:
+        """Which labels lose all but their largest component, by validation; empty where none does."""
+        if self.postprocess == "none":
+            return {}
+        return choose_postprocessing(folder, cases, self, options)
+
+    def evaluate(self, folders: Sequence[Path], cases: Mapping[str, Case], options: EvaluationOptions) -> Evaluation:
+        """Overlap, distances and volumes of each case in its own grid, as the recipe's ``evaluation`` section says."""
+        return evaluate_masks(folders, cases, options, self)
+
+    def combine(self, predictions: Sequence[Prediction]) -> MapPrediction:
+        """The mean of the probabilities."""
+        maps = [p.probabilities for p in predictions if isinstance(p, MapPrediction)]
+        if len(maps) == 1:
+            return MapPrediction(maps[0])
+        return MapPrediction(np.mean(maps, axis=0, dtype=np.float32))
+
+    def decide(self, prediction: Prediction, thresholds: Mapping[str, float]) -> dict[str, Any]:
+        """The file of the mask and the volume of each label."""
+        assert isinstance(prediction, MaskFile)
+        volumes = zip(self._schema.names, prediction.volumes, strict=True)
+        return {"mask": "|".join(prediction.paths), **{f"{name}_{prediction.unit}": v for name, v in volumes}}

@@ -52,6 +52,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "efficientnet": "medcnn.models.builders:efficientnet",
         "seresnet": "medcnn.models.builders:seresnet",
         "vit": "medcnn.models.builders:vit",
+        "small_unet": "medcnn.models.unets:small_unet",
         "unet": "medcnn.models.unets:unet",
         "dynunet": "medcnn.models.unets:dynunet",
         "basic_unet": "medcnn.models.unets:basic_unet",

@@ -118,7 +118,7 @@ def _check(name: str, network: Any, *, in_channels: int, outputs: int, size: tup
             f"{type(error).__name__}: {_first_line(error)}",
             where="model",
             todo="an image that is too small for the network is the usual cause: use a larger input.size "
-            "or a shallower network" + ("" if dense else " (small_resnet works at any size)"),
+            f"or a shallower network ({'small_unet' if dense else 'small_resnet'} works at any size)",
         ) from error
     if not isinstance(result, torch.Tensor):
         raise ModelError(
@@ -143,7 +143,7 @@ def _way_out(found: tuple[int, ...], expected: tuple[int, ...], *, dense: bool) 
             " at the image's own resolution" if dense else ""
         )
     if dense:
-        return "this task needs a network that gives a value for each voxel, such as unet or dynunet"
+        return "this task needs a network that gives a value for each voxel, such as small_unet or dynunet"
     return "this task needs a network that gives one value a case, such as small_resnet or densenet"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -32,15 +33,17 @@ def conv_layer(
     spatial_dims: int,
     in_channels: int,
     out_channels: int,
-    kernel: int,
+    kernel: int | tuple[int, ...],
     *,
-    stride: int = 1,
-    padding: int = 0,
+    stride: int | tuple[int, ...] = 1,
+    padding: int | tuple[int, ...] = 0,
     bias: bool = False,
 ) -> nn.Conv2d | nn.Conv3d:
-    """A convolution with the same kernel, stride and padding along all axes."""
-    kind = nn.Conv3d if spatial_dims == 3 else nn.Conv2d
-    return kind(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=bias)
+    """A convolution; kernel, stride and padding are one number for all axes, or one an axis."""
+    kind: type[nn.Conv3d | nn.Conv2d] = nn.Conv3d if spatial_dims == 3 else nn.Conv2d
+    # The number of entries is spatial_dims, which the types of torch cannot say.
+    sizes: dict[str, Any] = {"kernel_size": kernel, "stride": stride, "padding": padding}
+    return kind(in_channels, out_channels, bias=bias, **sizes)
 
 
 def batch_norm_layer(spatial_dims: int, channels: int) -> nn.BatchNorm2d | nn.BatchNorm3d:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medcnn.errors import ModelError
 from medcnn.models.layers import check_share
+from medcnn.models.levels import Axes, check_coarsest, check_divisible, kernels_of, per_axis, shown, steps_between
 from medcnn.models.quiet import quiet_monai
 
 with quiet_monai():
@@ -20,7 +21,6 @@ with quiet_monai():
     from monai.networks.nets.segresnet import SegResNet
     from monai.networks.nets.unet import UNet
 
-Axes = int | tuple[int, ...]
 # Four poolings of BasicUNet leave nothing of fewer.
 _BASIC_UNET_SMALLEST = 16
 _GROUP = 8
@@ -40,9 +40,9 @@ def unet(
 ) -> nn.Module:
     """See :func:`medcnn.models.unets.unet`."""
     check_share("dropout", dropout)
-    steps = _steps(strides, len(channels) - 1, spatial_dims)
+    steps = steps_between(strides, len(channels) - 1, spatial_dims)
     check_divisible(size, steps)
-    _check_coarsest(size, steps, norm)
+    check_coarsest(size, steps, norm)
     return UNet(
         spatial_dims=spatial_dims,
         in_channels=in_channels,
@@ -94,10 +94,10 @@ def dynunet(
             where="model.deep_supervision",
             todo=f"at most {levels - 2}: the coarsest level has no logits of its own",
         )
-    kernels = _kernels(kernel_size, levels, spatial_dims)
-    steps = _steps(strides, levels, spatial_dims, first=1)
+    kernels = kernels_of(kernel_size, levels, spatial_dims)
+    steps = steps_between(strides, levels, spatial_dims, first=1)
     check_divisible(size, steps)
-    _check_coarsest(size, steps, norm)
+    check_coarsest(size, steps, norm)
     if math.prod(steps[0]) != 1:
         raise ModelError(
             "the first of dynunet's strides shrinks its logits", where="model.strides", todo="let the first be 1"
@@ -133,12 +133,12 @@ def basic_unet(
     check_share("dropout", dropout)
     if min(size) < _BASIC_UNET_SMALLEST:
         raise ModelError(
-            f"an image of {_shown(size)} shrinks to nothing in basic_unet, which needs {_BASIC_UNET_SMALLEST} "
+            f"an image of {shown(size)} shrinks to nothing in basic_unet, which needs {_BASIC_UNET_SMALLEST} "
             "on each axis",
             where="input.size",
             todo="enlarge input.size, or use unet or dynunet with fewer levels",
         )
-    _check_coarsest(size, ((2,) * spatial_dims,) * 4, norm)
+    check_coarsest(size, ((2,) * spatial_dims,) * 4, norm)
     return BasicUNet(
         spatial_dims=spatial_dims,
         in_channels=in_channels,
@@ -163,7 +163,7 @@ def attention_unet(
 ) -> nn.Module:
     """See :func:`medcnn.models.unets.attention_unet`."""
     check_share("dropout", dropout)
-    steps = _steps(strides, len(channels) - 1, spatial_dims)
+    steps = steps_between(strides, len(channels) - 1, spatial_dims)
     check_divisible(size, steps)
     return AttentionUnet(
         spatial_dims=spatial_dims,
@@ -171,7 +171,7 @@ def attention_unet(
         out_channels=outputs,
         channels=channels,
         strides=steps,  # type: ignore[arg-type]  # a step an axis works too
-        kernel_size=_per_axis(kernel_size, spatial_dims, "kernel_size"),
+        kernel_size=per_axis(kernel_size, spatial_dims, "kernel_size"),
         dropout=dropout,
     )
 
@@ -200,7 +200,7 @@ def segresnet(
         )
     steps = ((2,) * spatial_dims,) * halvings
     check_divisible(size, steps)
-    _check_coarsest(size, steps, norm)
+    check_coarsest(size, steps, norm)
     return SegResNet(
         spatial_dims=spatial_dims,
         in_channels=in_channels,
@@ -211,77 +211,6 @@ def segresnet(
         norm=_norm(norm, (init_filters,)),
         dropout_prob=dropout or None,
     )
-
-
-def check_divisible(size: tuple[int, ...], steps: Sequence[tuple[int, ...]]) -> None:
-    """Refuse an image that the steps of a network do not divide: the way up would not meet the way down.
-
-    Args:
-        size: Spatial size of the image.
-        steps: One step an axis for each level.
-
-    Raises:
-        ModelError: With the nearest size that fits.
-    """
-    factors = tuple(math.prod(step[axis] for step in steps) for axis in range(len(size)))
-    if any(n % f for n, f in zip(size, factors, strict=True)):
-        fits = tuple(math.ceil(n / f) * f for n, f in zip(size, factors, strict=True))
-        raise ModelError(
-            f"an image of {_shown(size)} is not a multiple of the network's strides, {_shown(factors)}",
-            where="input.size",
-            todo=f"the next that fits is {_shown(fits)}; or give the model fewer levels",
-        )
-
-
-def _check_coarsest(size: tuple[int, ...], steps: Sequence[tuple[int, ...]], norm: str) -> None:
-    """Refuse instance normalisation of a single voxel, which has no spread."""
-    coarsest = [n // math.prod(step[axis] for step in steps) for axis, n in enumerate(size)]
-    if norm == "instance" and math.prod(coarsest) < 2:
-        raise ModelError(
-            f"an image of {_shown(size)} is one voxel on the coarsest level, which norm: instance cannot normalise",
-            where="input.size",
-            todo="enlarge input.size, give the model fewer levels, or use norm: batch or group",
-        )
-
-
-def _steps(
-    strides: tuple[Axes, ...] | None, wanted: int, spatial_dims: int, first: int = 2
-) -> tuple[tuple[int, ...], ...]:
-    """The step into each level as one number an axis."""
-    if strides is None:
-        strides = (first, *(2,) * (wanted - 1))
-    if len(strides) != wanted:
-        raise ModelError(
-            f"strides has {len(strides)} entries for {wanted} steps between levels",
-            where="model.strides",
-            todo=f"give {wanted}",
-        )
-    return tuple(_per_axis(step, spatial_dims, "strides") for step in strides)
-
-
-def _kernels(value: int | tuple[Axes, ...], levels: int, spatial_dims: int) -> tuple[tuple[int, ...], ...]:
-    """The kernel of each level; a single entry serves all levels."""
-    entries = (value,) if isinstance(value, int) else tuple(value)
-    if len(entries) == 1:
-        entries *= levels
-    if len(entries) != levels:
-        raise ModelError(
-            f"kernel_size has {len(entries)} entries for {levels} levels",
-            where="model.kernel_size",
-            todo=f"give one for all levels (one an axis as [[3, 3, 1]]), or {levels}",
-        )
-    return tuple(_per_axis(kernel, spatial_dims, "kernel_size") for kernel in entries)
-
-
-def _per_axis(value: Axes, spatial_dims: int, option: str) -> tuple[int, ...]:
-    values = (value,) * spatial_dims if isinstance(value, int) else tuple(value)
-    if len(values) != spatial_dims:
-        raise ModelError(
-            f"an entry of {option} is {list(values)} in {spatial_dims} dimensions",
-            where=f"model.{option}",
-            todo=f"give one number, or {spatial_dims}",
-        )
-    return values
 
 
 def _norm(name: str, filters: Sequence[int]) -> tuple[str, dict[str, Any]]:
@@ -295,7 +224,3 @@ def _norm(name: str, filters: Sequence[int]) -> tuple[str, dict[str, Any]]:
             todo=f"use multiples of {_GROUP}, or norm: instance",
         )
     return "group", {"num_groups": _GROUP}
-
-
-def _shown(size: tuple[int, ...]) -> str:
-    return " x ".join(map(str, size))

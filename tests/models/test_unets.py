@@ -12,6 +12,7 @@ from medcnn.errors import ModelError
 from medcnn.models import build_network
 
 SMALL: dict[str, dict] = {
+    "small_unet": {"filters": (4, 8, 8)},
     "unet": {"channels": (4, 8, 8)},
     "dynunet": {"filters": (4, 8, 8)},
     "basic_unet": {"features": (4, 4, 4, 4, 4, 4)},
@@ -53,6 +54,8 @@ def test_the_defaults_work_on_small_grids(name: str, size: tuple[int, ...]) -> N
         *((name, norm) for name in ("dynunet", "basic_unet", "segresnet") for norm in ("instance", "batch", "group")),
         ("unet", "instance"),
         ("unet", "batch"),
+        ("small_unet", "instance"),
+        ("small_unet", "batch"),
     ],
 )
 def test_normalisation_is_what_was_asked_for(name: str, norm: str) -> None:
@@ -80,6 +83,32 @@ def test_deep_supervision_reaches_the_coarse_levels_and_leaves_no_graph_behind()
     heads = network.deep_supervision_heads
     assert [next(h.parameters()).grad is not None for h in heads] == [False, True]
     copy.deepcopy(network)  # fails where a tensor with a graph hangs on the network
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 33), (5, 12, 3)])
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_small_unet_works_at_any_size_and_first_step(size: tuple[int, ...], first: int) -> None:
+    options = {"filters": (4, 4, 8), "strides": (first, 2, 2), "deep_supervision": 2}
+    network = build("small_unet", options, size)
+    image = torch.rand(2, 1, *size)
+    assert network.eval()(image).shape == (2, 3, *size)
+    if max(size) > 4:
+        outputs = network.train()(image)
+        extents = [tuple(-(-n // (first * 2**k)) for n in size) for k in range(3)]
+        assert [tuple(o.shape[2:]) for o in outputs] == [size, *extents[1:]]
+        torch.stack([o.sum() for o in outputs]).sum().backward()
+        assert all(p.grad is not None for p in network.parameters())
+
+
+def test_the_output_of_small_unet_moves_with_the_image() -> None:
+    """Features of a coarse voxel go back to the fine voxels that it covers, not to their neighbours."""
+    torch.manual_seed(0)
+    network = build("small_unet", {"filters": (4, 8, 8)}, (96, 96)).eval()
+    image = torch.zeros(1, 1, 96, 96)
+    image[0, 0, 40:48, 44:48] = 1
+    moved = torch.roll(image, (8, -12), (2, 3))
+    with torch.no_grad():
+        torch.testing.assert_close(torch.roll(network(image), (8, -12), (2, 3)), network(moved))
 
 
 def test_anisotropic_kernels_and_strides_keep_the_thin_axis() -> None:
@@ -110,6 +139,9 @@ def test_anisotropic_kernels_and_strides_keep_the_thin_axis() -> None:
         ("dynunet", {"kernel_size": (3, 3)}, (32, 32), "2 entries for 4 levels"),
         ("dynunet", {"strides": (2, 2, 2, 2)}, (32, 32), "let the first be 1"),
         ("segresnet", {"blocks_up": (1,)}, (32, 32), "one less than blocks_down"),
+        ("small_unet", {"blocks": (1, 1)}, (32, 32), "2 numbers for 4 levels"),
+        ("small_unet", {"deep_supervision": 4}, (32, 32), "at most 3"),
+        ("small_unet", {"strides": (1, 2)}, (32, 32), "2 entries for 4 steps"),
         ("unet", {"dropout": 1.0}, (32, 32), "dropout"),
     ],
 )
@@ -121,7 +153,7 @@ def test_what_does_not_fit_is_refused_with_the_way_out(
 
 
 def test_a_network_of_the_other_kind_is_refused_with_names_that_fit() -> None:
-    with pytest.raises(ModelError, match="such as unet or dynunet"):
+    with pytest.raises(ModelError, match="such as small_unet or dynunet"):
         build("small_resnet", {"width": 4})
     with pytest.raises(ModelError, match="such as small_resnet"):
         build_network("unet", SMALL["unet"], spatial_dims=2, in_channels=1, outputs=3, size=(32, 32))

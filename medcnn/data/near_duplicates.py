@@ -144,8 +144,10 @@ def match(pixels: NDArray[np.uint8], *, threads: int = 1, progress: Progress | N
         for block, scores in verify(pictures, candidates(hashes(pixels), threads=threads), threads=threads):
             if len(block.first):
                 blocks.append((block.first, block.second, block.turn, scores))
-                progress.advance(int(block.first[-1]) - done)
-                done = int(block.first[-1])
+                # Each image is compared with those behind it alone: the first ones take longest.
+                left = 1 - int(block.first[-1]) / len(pixels)
+                progress.advance(int(len(pixels) * (1 - left**2)) - done)
+                done = int(len(pixels) * (1 - left**2))
     progress.advance(len(pixels) - done)
     progress.finish()
     kinds = (np.int64, np.int64, np.int8, np.float32)

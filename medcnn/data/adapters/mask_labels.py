@@ -15,6 +15,8 @@ from medcnn.types import LabelClass, LabelSchema
 
 BACKGROUND = "background"
 IGNORED = "ignore"
+# Stands for the label that a file of segments or structures need not list where there is none of it.
+ABSENT = ""
 MOST_LABELS = 253
 
 Names = tuple[tuple[str, str], ...]

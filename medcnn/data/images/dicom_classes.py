@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 IMAGE: Final = "image"
+NO_PIXELS: Final = "image without pixels"
 
 # By the start of the name that the standard gives the SOP class; the first that fits counts.
 _BY_NAME: Final = (
@@ -21,6 +22,7 @@ _BY_NAME: Final = (
     ("Segmentation Storage", "segmentation"),
     ("Surface Segmentation", "segmentation"),
     ("Label Map Segmentation", "segmentation"),
+    ("Height Map Segmentation", "segmentation"),
     ("RT Structure Set", "structure set"),
     ("RT Image", IMAGE),
     ("RT Dose", "dose distribution"),
@@ -45,6 +47,11 @@ _BY_PART: Final = (
     ("Video", "video"),
     ("Image Storage", IMAGE),
 )
+# Of the standard's editions that are younger than pydicom's dictionary.
+_YOUNGER: Final = {
+    "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
+    "1.2.840.10008.5.1.4.1.1.66.8": "Height Map Segmentation Storage",
+}
 
 
 def class_name(uid: str) -> str:
@@ -53,7 +60,7 @@ def class_name(uid: str) -> str:
         return ""
     from pydicom.uid import UID
 
-    name = str(UID(uid).name)
+    name = _YOUNGER.get(uid) or str(UID(uid).name)
     # Without a name pydicom gives back the text, which in a damaged file may be anything.
     return "of an unknown class" if name == uid else name
 
@@ -77,5 +84,5 @@ def kind_of(sop_class: str, image_type: Sequence[str], description: str, *, pixe
     if kind == IMAGE and values & {"LOCALIZER", "SCOUT", "TOPOGRAM"}:
         return "localizer"
     if kind == IMAGE and not pixels:
-        return "image without pixels"
+        return NO_PIXELS
     return kind

@@ -172,18 +172,21 @@ def other_grid(found: str, mask: Place, image: Place, where: str) -> ImageError:
     )
 
 
-def to_grid(labels: NDArray[np.uint8], mask: Place, image: Place, *, overlapping: bool) -> NDArray[np.uint8]:
+def to_grid(
+    labels: NDArray[np.uint8], mask: Place, image: Place, *, overlapping: bool, outside: int = IGNORE
+) -> NDArray[np.uint8]:
     """A label map brought to the grid of its image by the geometry of both.
 
     Where the axes of the two run along each other, each label's share of a voxel decides (linear weights, wider where
-    voxels grow); in oblique grids linear interpolation of each label does. Voxels that lie outside of the mask's grid
-    are not annotated.
+    voxels grow); in oblique grids linear interpolation of each label does. What lies outside
+    of the mask's grid is not annotated.
 
     Args:
         labels: ``(X, Y[, Z])`` in the mask's grid, or ``(L, X, Y[, Z])`` where ``overlapping``.
         mask: The mask's grid.
         image: The image's grid.
         overlapping: Each channel is a label of its own.
+        outside: What becomes of voxels outside of the mask's grid.
     """
     assert mask.affine is not None
     assert image.affine is not None
@@ -195,9 +198,9 @@ def to_grid(labels: NDArray[np.uint8], mask: Place, image: Place, *, overlapping
     matrix = np.linalg.inv(mask.affine) @ image.affine
     axes = _axes(matrix, have, want)
     if axes is not None:
-        result = _along_axes(channels, matrix, axes, overlapping)
+        result = _along_axes(channels, matrix, axes, overlapping, outside)
     else:
-        result = _oblique(channels, matrix, want, overlapping)
+        result = _oblique(channels, matrix, want, outside)
     shape = image.shape
     return result.reshape(len(channels), *shape) if overlapping else result[0].reshape(shape)
 
@@ -226,14 +229,14 @@ def _axes(matrix: NDArray[np.float64], have: Sequence[int], want: Sequence[int])
 
 
 def _along_axes(
-    channels: NDArray[np.uint8], matrix: NDArray[np.float64], axes: Sequence[Axis], overlapping: bool
+    channels: NDArray[np.uint8], matrix: NDArray[np.float64], axes: Sequence[Axis], overlapping: bool, outside: int
 ) -> NDArray[np.uint8]:
     source = [int(np.argmax(np.abs(matrix[:3, v]))) for v in range(3)]
     turned = channels.transpose(0, *(k + 1 for k in source))
     for v, k in enumerate(source):
         if matrix[k, v] < 0:
             turned = np.flip(turned, v + 1)
-    result = np.full((len(channels), *(a.size for a in axes)), IGNORE, np.uint8)
+    result = np.full((len(channels), *(a.size for a in axes)), outside, np.uint8)
     inside = tuple(slice(a.first, a.stop) for a in axes)
     if all(a.stop > a.first for a in axes):
         result[(slice(None), *inside)] = sample_labels(turned, axes, overlapping=overlapping)[(slice(None), *inside)]
@@ -241,7 +244,7 @@ def _along_axes(
 
 
 def _oblique(
-    channels: NDArray[np.uint8], matrix: NDArray[np.float64], want: Sequence[int], overlapping: bool
+    channels: NDArray[np.uint8], matrix: NDArray[np.float64], want: Sequence[int], outside: int
 ) -> NDArray[np.uint8]:
     from scipy import ndimage
 
@@ -252,10 +255,10 @@ def _oblique(
         return found
 
     corners = np.indices(want, dtype=np.float32, sparse=True)
-    outside = np.zeros(want, bool)
+    beyond = np.zeros(want, bool)
     for k in range(3):
         place = sum(matrix[k, v] * corners[v] for v in range(3)) + matrix[k, 3]
-        outside |= (place < -0.5) | (place > channels.shape[k + 1] - 0.5)
+        beyond |= (place < -0.5) | (place > channels.shape[k + 1] - 0.5)
     result = np.zeros((len(channels), *want), np.uint8)
     for channel, target in zip(channels, result, strict=True):
         best = np.zeros(want, np.float32)
@@ -264,5 +267,5 @@ def _oblique(
             # A tie goes to the label rather than to the background, as a share of a half is present.
             wins = share > best
             best[wins], target[wins] = share[wins], value
-        target[outside] = IGNORE
+        target[beyond] = outside
     return result

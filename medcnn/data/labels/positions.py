@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.data.adapters.mask_labels import BACKGROUND, IGNORED
+from medcnn.data.adapters.mask_labels import ABSENT, BACKGROUND, IGNORED, Names
 from medcnn.errors import DataError, ImageError
 from medcnn.geometry.resample import IGNORE
 from medcnn.types import LabelSchema
@@ -19,8 +19,6 @@ _UNKNOWN = 254
 _WHOLE = 1e-3
 _LISTED = 5
 _TABLE = 2**16
-
-Names = tuple[tuple[str, str], ...]
 
 
 def value_table(schema: LabelSchema, names: Names) -> dict[int, tuple[int, ...]]:
@@ -39,6 +37,8 @@ def value_table(schema: LabelSchema, names: Names) -> dict[int, tuple[int, ...]]
         for position, label in enumerate(schema.classes, 1):
             found[label.value].add(position)
     for text, name in names:
+        if text == ABSENT:
+            continue
         try:
             value = int(text)
         except ValueError as error:

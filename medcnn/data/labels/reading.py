@@ -1,18 +1,20 @@
-"""One mask by its kind: files of label values now, DICOM's segmentations and structure sets beside them."""
+"""One mask by its kind: files with a value a voxel, DICOM segmentations, structure sets."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medcnn.data.adapters.mask_labels import Names
 from medcnn.data.images import read_image, sniff
+from medcnn.data.labels.channels import from_channels
 from medcnn.data.labels.grid import Place, difference, other_grid, to_grid
-from medcnn.data.labels.layers import Layers, from_layers
 from medcnn.data.labels.picture import read_picture
-from medcnn.data.labels.positions import Names, to_positions, whole_values
+from medcnn.data.labels.positions import to_positions, whole_values
 from medcnn.errors import ImageError, MedcnnError
 from medcnn.geometry.resample import IGNORE
 from medcnn.types import Image, ImageRef, LabelSchema, Mask
@@ -72,6 +74,10 @@ def read_label_map(
 def _read(ref: ImageRef, names: Names, schema: LabelSchema, image: Image, resample: bool) -> LabelMap:
     where = ref.paths[0] if ref.paths else ""
     try:
+        if ref.paths and ref.reader in ("auto", "dicom") and sniff(where) == "dicom":
+            found = _drawn(ref, names, schema, image, resample)
+            if found is not None:
+                return found
         return _values(ref, names, schema, image, resample)
     except MedcnnError as error:
         raise ImageError(_as_mask(error.what), where=error.where or where, todo=error.todo) from error
@@ -81,13 +87,58 @@ def _as_mask(what: str) -> str:
     return what if "mask" in what else f"the mask cannot be read: {what}"
 
 
+def _drawn(ref: ImageRef, names: Names, schema: LabelSchema, image: Image, resample: bool) -> LabelMap | None:
+    """A mask as DICOM segmentation or structure set; ``None`` where the file is another DICOM object."""
+    from medcnn.data.images.dicom_file import open_file, quiet
+    from medcnn.data.images.dicom_header import header_of
+
+    with quiet():
+        source = open_file(ref.paths[0])
+        kind = header_of(source).kind
+        if kind not in ("segmentation", "structure set"):
+            return None
+        if len(ref.paths) > 1:
+            raise ImageError(
+                f"the mask is {len(ref.paths)} files of the kind {kind}",
+                where=os.path.dirname(ref.paths[0]),
+                todo="give one of them; those of several readers are several masks",
+            )
+        if kind == "structure set":
+            from medcnn.data.labels.dicom_rtstruct import read_structures
+
+            return LabelMap(*read_structures(source, schema, names, image))
+        if not source.pixel_key:
+            raise ImageError(
+                "a surface segmentation cannot be used as a mask", where=source.path, todo="export it as voxels"
+            )
+        from medcnn.data.labels.dicom_seg import read_segmentation
+
+        threshold = _threshold(ref.key, source.path)
+        labels, notes = read_segmentation(source, schema, names, image, resample=resample, threshold=threshold)
+        return LabelMap(labels, notes)
+
+
+def _threshold(key: str | None, where: str) -> float:
+    """``threshold=0.3`` as the key of a reference; one half where it is absent."""
+    if key is None:
+        return 0.5
+    name, _, value = key.partition("=")
+    try:
+        found = float(value) if name == "threshold" else -1.0
+    except ValueError:
+        found = -1.0
+    if not 0 < found <= 1:
+        raise ImageError(f"the key {key!r} means nothing for a segmentation", where=where, todo="use threshold=0.5")
+    return found
+
+
 def _values(ref: ImageRef, names: Names, schema: LabelSchema, image: Image, resample: bool) -> LabelMap:
     """A mask whose file holds a value a voxel, or a channel a label."""
     read = _stored(ref)
     where = ref.paths[0]
     values = whole_values(read.array, where)
     if ref.key == "channels":
-        labels = from_layers(Layers.of_channels(values, schema, names, where), schema, where)
+        labels = from_channels(values, schema, names, where)
     else:
         labels = to_positions(_one_channel(values, where), schema, names, where)
     mask, target = Place.of(read), Place.of(image)

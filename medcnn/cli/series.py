@@ -83,6 +83,8 @@ def remarks(found: SeriesList) -> list[str]:
             )
     if found.identifying:
         lines.append(f"headers that name or show a person: {_counted(found.identifying, 'file')}")
+    if found.silent:
+        lines.append(f"{_plural(found.silent, 'file')} with pixels do not say whether an annotation is burned in")
     if found.left_aside:
         lines.append(f"passed over: {_counted(found.left_aside, '')}")
     if found.unread:

@@ -49,7 +49,7 @@ def load_dataset(data: DataSection, progress: Progress | None = None) -> Dataset
     if repeated:
         raise DataError(f"{len(repeated)} case ids stand twice, the first is {repeated[0]}", where=dataset.name)
     if not dataset.cases:
-        first = dataset.exclusions[0] if dataset.exclusions else None
+        first = next((e for e in sorted(dataset.exclusions, key=lambda e: e.aside)), None)
         why = f"; {len(dataset.exclusions)} were left out, the first: {first.reason} ({first.path})" if first else ""
         raise DataError(f"the dataset has no usable case{why}", where=dataset.name)
     if data.limit is not None:

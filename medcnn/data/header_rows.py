@@ -31,6 +31,12 @@ _NESTED: Final = (
 )  # fmt: skip
 
 
+# Those whose items are references to images.
+_IMAGES: Final = ("ReferencedInstanceSequence", "SourceImageSequence", "ContourImageSequence")
+# Long lists, which are looked at only where the short ones name no image.
+_CONTOURS: Final = ("ROIContourSequence", "ContourSequence", "ContourImageSequence")
+
+
 class Row(NamedTuple):
     """A file as the index keeps it.
 
@@ -154,24 +160,28 @@ def references_of(dataset: Dataset) -> References:
     series: dict[str, None] = {}
     instances: dict[str, None] = {}
     frames: dict[str, None] = {}
-    for depth, one in _nested(dataset, 0):
+    for inside, one in _nested(dataset, _NESTED):
         for found, key in (
-            (series, "SeriesInstanceUID" if depth else ""),
-            (instances, "ReferencedSOPInstanceUID"),
+            (series, "SeriesInstanceUID" if inside else ""),
+            (instances, "ReferencedSOPInstanceUID" if inside in _IMAGES else ""),
             (frames, "FrameOfReferenceUID"),
             (frames, "ReferencedFrameOfReferenceUID"),
         ):
             if key and (uid := text(one, key)):
                 found[uid] = None
+    if not instances:
+        contours = (text(o, "ReferencedSOPInstanceUID") for i, o in _nested(dataset, _CONTOURS) if i in _IMAGES)
+        instances = dict.fromkeys(uid for uid in contours if uid)
     return References(tuple(series), tuple(instances), tuple(frames))
 
 
-def _nested(dataset: Dataset, depth: int) -> Iterator[tuple[int, Dataset]]:
-    yield depth, dataset
+def _nested(dataset: Dataset, keys: Sequence[str], inside: str = "", depth: int = 0) -> Iterator[tuple[str, Dataset]]:
+    """A data set and the items of these sequences, each with the sequence that it stands in."""
+    yield inside, dataset
     if depth < 8:
-        for key in _NESTED:
+        for key in keys:
             for item in items(dataset, key):
-                yield from _nested(item, depth + 1)
+                yield from _nested(item, keys, key, depth + 1)
 
 
 def pack(entry: Entry) -> str:

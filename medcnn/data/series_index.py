@@ -258,6 +258,8 @@ class SeriesIndex:
     def _rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[Any]:
         try:
             yield from self._database.execute(query, values)
+        except sqlite3.ProgrammingError:
+            raise
         except sqlite3.DatabaseError as error:
             raise self._damaged() from error
 

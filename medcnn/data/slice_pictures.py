@@ -28,7 +28,7 @@ class SlicePictures(Preprocessor):
 
 
 def slice_picture(image: Image) -> NDArray[np.uint8]:
-    """``(C, X, Y)`` uint8 of a slice or of the middle one of a volume; its window is the file's, else its own values'.
+    """``(C, X, Y)`` uint8 of a slice or of the middle one of a volume, in the file's window (CT) or by its own values.
 
     Raises:
         ImageError: If the image has no pixels.
@@ -59,7 +59,8 @@ def _to_bytes(array: NDArray[Any], image: Image) -> NDArray[np.uint8]:
     if array.dtype == np.uint8 and array.shape[0] == 3:
         return array
     values = array.astype(np.float32)
-    window = image.header.get("window")
+    # Outside of CT many a window, of derived images above all, has little to do with the values.
+    window = image.header.get("window") if image.header.get("modality") == "CT" else None
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, _TAILS) if finite.size else (0.0, 0.0)
     if window is not None and window[1] > 0:

@@ -26,7 +26,7 @@ from medcnn.report.privacy import mask
 
 Mark = Literal["picked", "several", "problem", ""]
 _STATUS: dict[Mark, Status] = {"picked": "right", "several": "wrong", "problem": "wrong", "": "neutral"}
-WORDS: dict[Mark, str] = {"picked": "picked", "several": "fits, as others do", "problem": "no volume", "": ""}
+WORDS: dict[Mark, str] = {"picked": "picked", "several": "one of several", "problem": "no volume", "": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,7 @@ class SheetFacts:
         rule: The rule as the user gave it, key and value; ``None`` where there is none.
         one_per: What the rule picks one stack of.
         identifying: Keywords of elements that name, date or show a person, with the number of files.
+        silent: Number of files with pixels that do not say whether an annotation is burned in.
         left_aside: What was found and is no DICOM image, with its number.
         unread: Files that are broken or cannot be opened, with their number by reason.
     """
@@ -83,6 +84,7 @@ class SheetFacts:
     rule: Sequence[tuple[str, str]] | None
     one_per: str
     identifying: Sequence[tuple[str, int]]
+    silent: int
     left_aside: Sequence[tuple[str, int]]
     unread: Sequence[tuple[str, int]]
 
@@ -126,15 +128,8 @@ def _rule(stacks: Sequence[SheetStack], facts: SheetFacts) -> Section | None:
 
 
 def _stacks(stacks: Sequence[SheetStack]) -> Section:
-    """The contact sheet, a row of pictures for each study."""
-    studies: dict[tuple[int, int], list[SheetStack]] = {}
-    for stack in stacks:
-        studies.setdefault((stack.patient, stack.study), []).append(stack)
-    blocks = [
-        GalleryBlock(f"Patient {patient}, study {study}", [_picture(s) for s in own])
-        for (patient, study), own in studies.items()
-    ]
-    return Section("stacks", "Contact sheet", blocks)
+    """The contact sheet."""
+    return Section("stacks", "Contact sheet", [GalleryBlock("", [_picture(s) for s in stacks])])
 
 
 def _picture(stack: SheetStack) -> Picture:
@@ -148,7 +143,8 @@ def _picture(stack: SheetStack) -> Picture:
         mask(stack.problem) if stack.problem else "",
         "" if stack.picture else stack.no_picture,
     ]
-    return Picture(f"{stack.number}", ", ".join(p for p in parts if p), _STATUS[stack.mark], stack.picture)
+    name = f"{stack.number} · patient {stack.patient}, study {stack.study}"
+    return Picture(name, ", ".join(p for p in parts if p), _STATUS[stack.mark], stack.picture)
 
 
 def _slices(stack: SheetStack) -> str:
@@ -158,7 +154,7 @@ def _slices(stack: SheetStack) -> str:
 def _table(stacks: Sequence[SheetStack]) -> Section | None:
     if not stacks:
         return None
-    columns = ["Stack", "Patient", "Study", "Modality", "Plane", "Matrix", "Slices", "Spacing", "Kind", "Description"]
+    columns = ["Stack", "Patient", "Study", "Modality", "Plane", "Matrix", "Slices", "mm", "Kind", "Description"]
     rows = [
         [
             Cell(str(s.number)),
@@ -168,7 +164,7 @@ def _table(stacks: Sequence[SheetStack]) -> Section | None:
             Cell(s.plane),
             Cell(s.matrix),
             Cell(f"{s.slices:,}", numeric=True),
-            Cell(s.spacing),
+            Cell(s.spacing.removesuffix(" mm")),
             Cell(s.kind),
             Cell(mask(s.description)),
             Cell(WORDS[s.mark] or mask(s.problem)),
@@ -179,12 +175,17 @@ def _table(stacks: Sequence[SheetStack]) -> Section | None:
 
 
 def _persons(facts: SheetFacts) -> Section:
-    if not facts.identifying:
-        lines = ["No header names a person or a birth date, and none says that an annotation is burned in."]
-        return Section("persons", "What names a person", [LinesBlock(lines)])
-    rows = [[Cell(keyword), Cell(f"{count:,}", numeric=True)] for keyword, count in facts.identifying]
-    caption = f"Of {facts.files:,} DICOM files. The values are not shown here."
-    return Section("persons", "What names a person", [TableBlock("", ["Element", "Files"], rows, caption)])
+    blocks: list[Block] = []
+    if facts.identifying:
+        rows = [[Cell(keyword), Cell(f"{count:,}", numeric=True)] for keyword, count in facts.identifying]
+        caption = f"Of {facts.files:,} DICOM files. The values are not shown here."
+        blocks.append(TableBlock("", ["Element", "Files"], rows, caption))
+    else:
+        blocks.append(LinesBlock(["No header names a person or a birth date."]))
+    if facts.silent:
+        text = f"{facts.silent:,} files do not say whether an annotation is burned into their pixels."
+        blocks.append(LinesBlock([text]))
+    return Section("persons", "What tells who it is", blocks)
 
 
 def _rest(facts: SheetFacts) -> Section | None:

@@ -90,6 +90,7 @@ class SeriesList:
         stacks: Every stack, objects without pixels included.
         files: Number of DICOM files.
         identifying: Number of files by the element that names, dates or shows a person.
+        silent: Number of files with pixels that do not say whether an annotation is burned in.
         left_aside: What is no DICOM file, with its number by reason.
         unread: Broken files and folders that cannot be listed, with their number by reason.
         rule: The rule; ``None`` where there is none.
@@ -99,6 +100,7 @@ class SeriesList:
     stacks: tuple[Listed, ...]
     files: int
     identifying: Mapping[str, int]
+    silent: int
     left_aside: Mapping[str, int]
     unread: Mapping[str, int]
     rule: StackRule | None
@@ -151,10 +153,12 @@ def list_series(
     found: list[Listed] = []
     identifying: Counter[str] = Counter()
     left, unread = Counter[str](), Counter[str]()
+    silent = 0
     with SeriesIndex(listing, workers=workers, progress=progress) as index:
         files = index.kinds().total()
         for entries in index.groups(one_per):
             identifying.update(keyword for entry in entries for keyword in entry.identifying)
+            silent += sum(e.header.frames > 0 and not _says_burned_in(e) for e in entries)
             found += _listed(entries, rule, one_per, listing.base)
         reasons = [(e.aside, e.reason) for e in listing.passed_over] + [(u.aside, u.reason) for u in index.unread()]
         for aside, reason in reasons:
@@ -163,7 +167,7 @@ def list_series(
     if not files:
         first = "".join(f"; {count:,}: {reason}" for reason, count in (unread + left).most_common(3))
         raise DataError(f"no DICOM file was found{first}", where=str(root))
-    return SeriesList(tuple(_numbered(found)), files, identifying, left, unread, rule, one_per)
+    return SeriesList(tuple(_numbered(found)), files, identifying, silent, left, unread, rule, one_per)
 
 
 def _listed(entries: Sequence[Entry], rule: StackRule | None, one_per: Unit, base: Path) -> Iterator[Listed]:
@@ -207,11 +211,15 @@ def _one(stack: Stack, entries: Sequence[Entry], mark: Mark, base: Path) -> List
         copies=stack.copies,
         mark=mark,
         identifying=Counter(keyword for entry in entries for keyword in entry.identifying),
-        silent=all(entry.header.burned_in.upper() not in ("YES", "NO") for entry in entries),
+        silent=not any(map(_says_burned_in, entries)),
         path=printable(relative(min(stack.paths), base)),
         files=len(stack.paths),
         middle=None if one is None else ImageRef((one.path,), "dicom", index=index),
     )
+
+
+def _says_burned_in(entry: Entry) -> bool:
+    return entry.header.burned_in.upper() in ("YES", "NO")
 
 
 def _clean(text: str) -> str:
@@ -309,6 +317,7 @@ def write_sheet(
         rule=None if found.rule is None else [(p.partition("=")[0], p.partition("=")[2]) for p in rule],
         one_per=found.one_per,
         identifying=Counter(found.identifying).most_common(),
+        silent=found.silent,
         left_aside=Counter(found.left_aside).most_common(),
         unread=Counter(found.unread).most_common(),
     )

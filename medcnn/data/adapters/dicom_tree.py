@@ -14,6 +14,7 @@ from medcnn.data.adapters.table import case_of, targets_of
 from medcnn.data.adapters.table_labels import Columns
 from medcnn.data.dicom_sources import Listing, list_files, relative
 from medcnn.data.grouping import dummy_ids, natural_key, plural, printable
+from medcnn.data.images.dicom_classes import NO_PIXELS
 from medcnn.data.images.stack_rule import StackRule
 from medcnn.data.images.stacks import Stack, stacks_of
 from medcnn.data.series_index import SeriesIndex, Unit
@@ -153,7 +154,8 @@ def _find(
 def _excluded(choice: Choice, stacks: Sequence[Stack], base: Path) -> Iterator[Exclusion]:
     left = [stack for stack, _ in choice.left]
     for stack, reason in choice.left:
-        yield Exclusion(name_of(stack, base), reason, stack.paths[0], aside=True)
+        # What says that it is an image and holds no pixels was cut short: that is a fault.
+        yield Exclusion(name_of(stack, base), reason, stack.paths[0], aside=reason != NO_PIXELS)
     if choice.failed is not None:
         meant = next(s for s in stacks if s not in left and s not in choice.picked)
         yield Exclusion(name_of(meant, base), choice.failed.what, choice.failed.where or meant.paths[0])
@@ -215,7 +217,8 @@ class _Maker:
         """What a user should know of the patients and the labels."""
         nobody = sum(f.patient in self._nobody for f in found)
         if nobody:
-            yield f"the patient id of {plural(nobody, 'image says', 'images say')} nothing: whose they are is not known"
+            text = plural(nobody, "image has", "images have")
+            yield f"{text} a patient id that says nothing: whose they are is unknown"
         if self._reader is None:
             return
         reader = self._reader

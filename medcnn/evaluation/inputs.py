@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class ClassificationTable:
 
     def __post_init__(self) -> None:
         n = len(self.cases)
-        _normalise(self, n)
+        tidy_rows(self, n)
         put = object.__setattr__
         put(self, "probabilities", np.asarray(self.probabilities, np.float32))
         put(self, "states", np.asarray(self.states, np.float64))
@@ -67,7 +67,7 @@ class ClassificationTable:
 
     def take(self, rows: NDArray[Any]) -> ClassificationTable:
         """The rows at these positions, or where a mask is true."""
-        rows = _positions(rows)
+        rows = row_positions(rows)
         return ClassificationTable(
             tuple(self.cases[i] for i in rows),
             self.probabilities[rows],
@@ -107,7 +107,7 @@ class RegressionTable:
 
     def __post_init__(self) -> None:
         n = len(self.cases)
-        _normalise(self, n)
+        tidy_rows(self, n)
         put = object.__setattr__
         put(self, "predicted", np.asarray(self.predicted, np.float64))
         put(self, "values", np.asarray(self.values, np.float64))
@@ -119,7 +119,7 @@ class RegressionTable:
 
     def take(self, rows: NDArray[Any]) -> RegressionTable:
         """The rows at these positions, or where a mask is true."""
-        rows = _positions(rows)
+        rows = row_positions(rows)
         return RegressionTable(
             tuple(self.cases[i] for i in rows),
             self.predicted[rows],
@@ -131,8 +131,27 @@ class RegressionTable:
         )
 
 
-def _normalise(table: ClassificationTable | RegressionTable, n: int) -> None:
-    """Ids and texts as tuples and arrays; an empty column stands for its default."""
+class Rows(Protocol):
+    """What every table has beside its own columns."""
+
+    @property
+    def cases(self) -> tuple[str, ...]: ...
+    @property
+    def clusters(self) -> NDArray[Any]: ...
+    @property
+    def patients(self) -> NDArray[Any] | None: ...
+    @property
+    def attributes(self) -> Mapping[str, Sequence[Attribute]]: ...
+    @property
+    def fold(self) -> NDArray[Any]: ...
+
+
+def tidy_rows(table: Rows, n: int) -> None:
+    """Ids and texts of a frozen table as tuples and arrays; an empty column stands for its default.
+
+    Raises:
+        ValueError: If a column does not have ``n`` entries.
+    """
     put = object.__setattr__
     put(table, "cases", tuple(table.cases))
     put(table, "clusters", _texts(table.clusters if len(table.clusters) else table.cases))
@@ -145,6 +164,7 @@ def _normalise(table: ClassificationTable | RegressionTable, n: int) -> None:
             raise ValueError(f"{n} cases, but {len(column)} entries in {name}")
 
 
-def _positions(rows: NDArray[Any]) -> NDArray[np.intp]:
+def row_positions(rows: NDArray[Any]) -> NDArray[np.intp]:
+    """Positions of rows that are given by position or by a mask."""
     rows = np.asarray(rows)
     return np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.intp)

@@ -166,13 +166,19 @@ class GalleryItem:
 
 @dataclass(frozen=True, slots=True)
 class GalleryPanel:
-    """Cases worth a look, such as the most confident errors."""
+    """Cases worth a look, such as the most confident errors.
+
+    Attributes:
+        contours: Labels whose contours the pictures show, each with its colour (``None``: the report's choice); empty
+            where they show images alone.
+    """
 
     id: str
     title: str
     items: Sequence[GalleryItem]
     caption: str = ""
     section: str = "cases"
+    contours: Mapping[str, str | None] = field(default_factory=dict)
     kind: Literal["gallery"] = "gallery"
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from medcnn.geometry.surface import occupied
 
@@ -59,7 +61,7 @@ def components(mask: NDArray[np.bool_], *, diagonal: bool = True) -> Components:
         return Components(labels, np.zeros(0, np.int64), np.zeros((0, 2 * mask.ndim), np.float32))
     structure = ndimage.generate_binary_structure(mask.ndim, mask.ndim if diagonal else 1)
     count = ndimage.label(mask[box], structure, output=labels[box])
-    sizes = np.bincount(labels[box].ravel(), minlength=count + 1)[1:]
+    sizes = np.bincount(labels[box][mask[box]], minlength=count + 1)[1:]
     shift = np.array([s.start for s in box] * 2, np.float32)
     found = ndimage.find_objects(labels[box])
     corners = np.array([[s.start for s in one] + [s.stop for s in one] for one in found], np.float32)
@@ -96,21 +98,58 @@ def match_components(reference: Components, predicted: Components, *, least: flo
         predicted: Components of the predicted mask, in the same grid.
         least: In (0, 1].
     """
-    overlap = component_overlap(reference, predicted)
-    allowed = overlap >= least
-    # A pair is worth more than all overlaps together, so that their number decides first.
-    worth = np.where(allowed, overlap + min(overlap.shape) + 1, 0.0)
-    rows, columns = linear_sum_assignment(worth, maximize=True)
-    kept = allowed[rows, columns]
-    pairs = np.stack([rows[kept], columns[kept]], axis=1).astype(np.int64)
-    return Matches(pairs, overlap[pairs[:, 0], pairs[:, 1]])
+    rows, columns, overlap = _overlapping(reference, predicted)
+    kept = overlap >= least
+    rows, columns, overlap = rows[kept], columns[kept], overlap[kept]
+    alone, groups = _groups(rows, columns, (reference.count, predicted.count))
+    pairs, values = [np.stack([rows[alone], columns[alone]], axis=1)], [overlap[alone]]
+    for group in groups:
+        own_rows, i = np.unique(rows[group], return_inverse=True)
+        own_columns, j = np.unique(columns[group], return_inverse=True)
+        table = np.zeros((len(own_rows), len(own_columns)))
+        table[i, j] = overlap[group]
+        # A pair is worth more than all overlaps together, so that their number decides first.
+        worth = np.where(table > 0, table + min(table.shape) + 1, 0.0)
+        first, second = linear_sum_assignment(worth, maximize=True)
+        found = table[first, second] > 0
+        pairs.append(np.stack([own_rows[first[found]], own_columns[second[found]]], axis=1))
+        values.append(table[first[found], second[found]])
+    joined = np.concatenate(pairs)
+    order = np.argsort(joined[:, 0], kind="stable")
+    return Matches(joined[order], np.concatenate(values)[order])
 
 
 def component_overlap(reference: Components, predicted: Components) -> NDArray[np.float64]:
     """``(R, P)`` intersection over union of each pair of components."""
-    shape = (reference.count, predicted.count)
+    rows, columns, overlap = _overlapping(reference, predicted)
+    table = np.zeros((reference.count, predicted.count))
+    table[rows, columns] = overlap
+    return table
+
+
+def _overlapping(
+    reference: Components, predicted: Components
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Positions of the pairs that share a voxel, and their intersection over union."""
     both = (reference.labels > 0) & (predicted.labels > 0)
-    pairs = (reference.labels[both] - 1).astype(np.int64) * shape[1] + predicted.labels[both] - 1
-    common = np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape)
-    union = reference.sizes[:, None] + predicted.sizes[None, :] - common
-    return np.asarray(common / union, np.float64)
+    codes = (reference.labels[both] - 1).astype(np.int64) * predicted.count + predicted.labels[both] - 1
+    shared, common = np.unique(codes, return_counts=True)
+    rows, columns = np.divmod(shared, max(predicted.count, 1))
+    union = reference.sizes[rows] + predicted.sizes[columns] - common
+    return rows, columns, np.asarray(common / union, np.float64)
+
+
+def _groups(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]
+) -> tuple[NDArray[np.intp], list[NDArray[np.intp]]]:
+    """Pairs whose components meet no other, and the others in groups that share no component with each other."""
+    if not len(rows):
+        return np.zeros(0, np.intp), []
+    size = sum(shape)
+    graph = coo_array((np.ones(len(rows), np.int8), (rows, columns + shape[0])), shape=(size, size))
+    group = connected_components(graph, directed=False)[1][rows]
+    several = np.bincount(group)[group] > 1
+    rest = np.flatnonzero(several)
+    rest = rest[np.argsort(group[rest], kind="stable")]
+    divided = np.split(rest, np.flatnonzero(np.diff(group[rest])) + 1) if len(rest) else []
+    return np.flatnonzero(~several), divided

@@ -87,6 +87,18 @@ def test_more_pairs_come_before_better_pairs() -> None:
     assert found.overlap.tolist() == [2 / 10, 3 / 10]
 
 
+def test_many_components_are_matched_without_a_table_of_all_pairs() -> None:
+    mask = np.zeros((400, 400), bool)
+    mask[::2, ::2] = True
+    other = mask.copy()
+    other[:, 200:] = False
+    other[0, 0], other[0, 3] = False, True
+    found = match_components(components(mask), components(other), least=1.0)
+    # 40,000 by 19,998 components would make a table of 6.4 GB. One is gone, and two have become one.
+    assert len(found.pairs) == 20_000 - 3
+    assert (found.overlap == 1).all()
+
+
 masks = arrays.arrays(bool, st.tuples(st.integers(1, 5), st.integers(1, 6)))
 
 

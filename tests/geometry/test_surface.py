@@ -68,6 +68,31 @@ def test_figures_equal_the_reference_package_on_random_shapes(oracle: Any, shape
     assert ours.average() == pytest.approx(sum(sums) / area, rel=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(40, 31), (23, 30, 19)])
+def test_a_map_of_distances_and_a_tree_say_the_same(shape: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    # Noise: thick crowds of elements, and far ones.
+    a, b = blob(rng, shape), blob(rng, shape) & (rng.random(shape) < 0.7)
+    b[0] = rng.random(shape[1:]) < 0.9
+    spacing = tuple(rng.uniform(0.4, 3.0, len(shape)))
+    found = []
+    monkeypatch.setattr("medcnn.geometry.surface._FEW_QUERIES", 0)
+    for voxels in (0, 10**9):
+        monkeypatch.setattr("medcnn.geometry.surface._VOXELS_A_QUERY", voxels)
+        found.append(surface_distances(a, b, spacing))
+    tree, mapped = found
+    np.testing.assert_allclose(mapped.reference, tree.reference, rtol=1e-5)
+    np.testing.assert_allclose(mapped.predicted, tree.predicted, rtol=1e-5)
+    assert mapped.average() == pytest.approx(tree.average(), rel=1e-5)
+
+
+def test_rounding_does_not_decide_at_the_tolerance() -> None:
+    a, b = np.zeros((2, 12, 3), bool)
+    a[2, 1] = b[6, 1] = True
+    # 3 and 5 corners apart: 0.3 mm in tenths of a mm is 0.30000000000000004 in binary.
+    assert surface_distances(a, b, (0.1, 0.1)).dice(0.3) == surface_distances(a, b, (1.0, 1.0)).dice(3.0) == 0.5
+
+
 def test_surface_dice_equals_that_of_monai_with_subvoxels() -> None:
     torch = pytest.importorskip("torch")
     from monai.metrics import compute_surface_dice

@@ -23,10 +23,12 @@ _BUILT_IN: dict[str, dict[str, str]] = {
     "tasks": {
         "classification": "medcnn.tasks.classification:ClassificationTask",
         "regression": "medcnn.tasks.regression:RegressionTask",
+        "segmentation": "medcnn.tasks.segmentation:SegmentationTask",
     },
     "evaluators": {
         "classification": "medcnn.evaluation.classification:evaluate_classification",
         "regression": "medcnn.evaluation.regression:evaluate_regression",
+        "segmentation": "medcnn.evaluation.segmentation:evaluate_segmentation",
     },
     "adapters": {
         "image_folder": "medcnn.data.adapters.image_folder:image_folder",

@@ -7,6 +7,6 @@ grid of the image it belongs to.
 
 from __future__ import annotations
 
-from medcnn.data.labels.reading import LabelMap, read_label_map, read_mask
+from medcnn.data.labels.reading import LabelMap, read_label_map, read_mask, read_readers
 
-__all__ = ["LabelMap", "read_label_map", "read_mask"]
+__all__ = ["LabelMap", "read_label_map", "read_mask", "read_readers"]

@@ -62,13 +62,18 @@ def read_label_map(
     mask: Mask, schema: LabelSchema, image: Image, *, resample: bool = False, consensus: Consensus = "staple"
 ) -> LabelMap:
     """As :func:`read_mask`, with what there is to say about it."""
-    found = [_read(ref, mask.names, schema, image, resample) for ref in (mask.image, *mask.readers)]
+    found = read_readers(mask, schema, image, resample=resample)
     if len(found) == 1:
         return found[0]
     from medcnn.data.labels.consensus import agree
 
     labels = agree([one.labels for one in found], schema, consensus)
     return LabelMap(labels, tuple(dict.fromkeys(note for one in found for note in one.notes)))
+
+
+def read_readers(mask: Mask, schema: LabelSchema, image: Image, *, resample: bool = False) -> list[LabelMap]:
+    """The label map of each person who drew the mask, to measure how far they agree; see :func:`read_mask`."""
+    return [_read(ref, mask.names, schema, image, resample) for ref in (mask.image, *mask.readers)]
 
 
 def _read(ref: ImageRef, names: Names, schema: LabelSchema, image: Image, resample: bool) -> LabelMap:

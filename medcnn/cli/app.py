@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from medcnn.cli import data, doctor, models, recipes, steps
+from medcnn.cli import convert, data, doctor, models, recipes, steps
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
@@ -69,6 +69,7 @@ app.command("train", rich_help_panel=_STEPS)(steps.train)
 app.command("evaluate", rich_help_panel=_STEPS)(steps.evaluate)
 app.command("predict", rich_help_panel=_STEPS)(steps.predict)
 app.command("report", rich_help_panel=_STEPS)(steps.report)
+app.command("convert", rich_help_panel=_OTHERS)(convert.convert)
 app.add_typer(data.app, name="data", rich_help_panel=_OTHERS)
 app.add_typer(models.app, name="models", rich_help_panel=_OTHERS)
 app.command("doctor", rich_help_panel=_OTHERS)(doctor.doctor)

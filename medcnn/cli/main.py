@@ -106,6 +106,8 @@ def _quiet() -> None:
     if not root.handlers:
         handler = logging.StreamHandler()
         handler.setLevel(logging.ERROR)
+        # It tells each decoder's failure with a traceback, also where the next decoder succeeds.
+        handler.addFilter(lambda record: not record.name.startswith("pydicom"))
         root.addHandler(handler)
 
 

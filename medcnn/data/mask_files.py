@@ -6,12 +6,14 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medcnn.data.images.nifti_write import write_nifti
 from medcnn.files import write_bytes
 from medcnn.types import Image, LabelSchema
 
@@ -83,7 +85,9 @@ def write_mask(
     values = stored_values(labels, schema)
     if values.ndim == 2:
         return (_write_png(folder / f"{stem}.png", values),)
-    return (_write_nifti(folder / f"{stem}.nii.gz", values, image),)
+    path = folder / f"{stem}.nii.gz"
+    write_nifti(path, replace(image, array=values[None], header={}))
+    return (path,)
 
 
 def _write_png(path: Path, values: NDArray[np.integer[Any]]) -> Path:
@@ -94,24 +98,6 @@ def _write_png(path: Path, values: NDArray[np.integer[Any]]) -> Path:
     data = io.BytesIO()
     Pillow.fromarray(np.ascontiguousarray(values.T)).save(data, "PNG")
     write_bytes(path, data.getvalue())
-    return path
-
-
-def _write_nifti(path: Path, values: NDArray[np.integer[Any]], image: Image) -> Path:
-    import gzip
-
-    import nibabel as nib
-
-    affine = np.eye(4) if image.affine is None else np.asarray(image.affine, np.float64)
-    if image.affine is None and image.spacing is not None:
-        affine = np.diag([*image.spacing, *[1.0] * (4 - len(image.spacing))])
-    image_of: Any = nib.Nifti1Image
-    made = image_of(values, affine, dtype=values.dtype)
-    made.header.set_xyzt_units("mm" if image.spacing is not None else "unknown")
-    made.set_sform(affine, code=1)
-    made.set_qform(affine, code=1)
-    # No time of writing in the file: the same mask gives the same bytes.
-    write_bytes(path, gzip.compress(made.to_bytes(), 4, mtime=0))
     return path
 
 

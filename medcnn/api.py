@@ -126,8 +126,9 @@ def audit(
         DataError: If the dataset is absent or unusable, or more of it than the recipe allows (5 %).
         RunError: If ``out`` is not empty, or cannot be written to.
     """
-    from medcnn.workflow.audit import Source as AuditSource
-    from medcnn.workflow.audit import audit_folder, find_source, run_audit
+    from medcnn.workflow.audit import audit_folder, run_audit
+    from medcnn.workflow.audit_source import Source as AuditSource
+    from medcnn.workflow.audit_source import find_source
 
     progress = progress or Silent()
     if isinstance(dataset, Dataset):

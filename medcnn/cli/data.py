@@ -140,7 +140,8 @@ def audit(
     Writes audit.json, a table (audit.csv) and a page with a contact sheet (audit.html).
     """
     from medcnn.cli.progress import RichProgress
-    from medcnn.workflow.audit import audit_folder, find_source, run_audit
+    from medcnn.workflow.audit import audit_folder, run_audit
+    from medcnn.workflow.audit_source import find_source
 
     with RichProgress() as progress:
         found = find_source(source, catalog, root, progress)

@@ -240,26 +240,37 @@ def exclusion_table(
 
     Copies of another case are in the table; the finding on identical images speaks of them.
     """
-    groups: dict[str, list[Exclusion]] = defaultdict(list)
+    groups: dict[tuple[str, bool], list[Exclusion]] = defaultdict(list)
     for exclusion in exclusions:
-        groups[_general(exclusion.reason, cases)].append(exclusion)
+        groups[_general(exclusion.reason, cases), exclusion.aside].append(exclusion)
     ordered = sorted(groups.items(), key=lambda kv: (-len(kv[1]), kv[0]))
     table = [
         {
             "reason": printable(members[0].reason if len(members) == 1 else reason),
+            "aside": aside,
             "count": len(members),
             "examples": [{"case": printable(e.case), "path": printable(e.path)} for e in members[:10]],
         }
-        for reason, members in ordered
+        for (reason, aside), members in ordered
     ]
-    unusable = [(reason, members) for reason, members in ordered if reason != _COPY]
-    if not unusable:
-        return table, []
-    found = [exclusion for _, members in unusable for exclusion in members]
-    text = f"{plural(len(found), 'case or file', 'cases or files')} not usable: "
-    text += "; ".join(f"{len(members):,} {reason}" for reason, members in unusable[:3])
-    text += f"; {plural(len(unusable) - 3, 'more reason', 'more reasons')}" if len(unusable) > 3 else ""
-    return table, [Finding("excluded", "caution", text, len(found), examples(e.case for e in found))]
+    unusable = {reason: members for (reason, aside), members in ordered if not aside and reason != _COPY}
+    left = {reason: members for (reason, aside), members in ordered if aside}
+    return table, [
+        *_left_out("excluded", "caution", ("case or file not usable", "cases or files not usable"), unusable),
+        *_left_out("left-aside", "info", ("file left aside, no case", "files left aside, no cases"), left),
+    ]
+
+
+def _left_out(
+    name: str, severity: Severity, words: tuple[str, str], groups: Mapping[str, Sequence[Exclusion]]
+) -> list[Finding]:
+    found = [exclusion for members in groups.values() for exclusion in members]
+    if not found:
+        return []
+    text = f"{plural(len(found), *words)}: "
+    text += "; ".join(f"{len(members):,} {reason}" for reason, members in list(groups.items())[:3])
+    text += f"; {plural(len(groups) - 3, 'more reason', 'more reasons')}" if len(groups) > 3 else ""
+    return [Finding(name, severity, text, len(found), examples(e.case for e in found))]
 
 
 def _general(reason: str, cases: Collection[str]) -> str:

@@ -1,12 +1,11 @@
-"""The audit of a dataset from end to end: find it, read every image once, compare, and write what was found."""
+"""The audit of a dataset from end to end: read every image once, compare, and write what was found."""
 
 from __future__ import annotations
 
 import csv
-import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,123 +17,21 @@ from medcnn.data.audit_headers import read_headers
 from medcnn.data.audit_images import class_names
 from medcnn.data.audit_near import other_label
 from medcnn.data.cache import default_cache_folder
-from medcnn.data.catalog import load_catalog
-from medcnn.data.dataset import load_dataset
 from medcnn.data.grouping import printable
-from medcnn.data.images.sniff import has_image_suffix
 from medcnn.data.near_duplicates import TURNS, NearDuplicates, NearPair
 from medcnn.data.near_search import search
 from medcnn.data.thumbnails import Thumbnails, middle_slice, read_thumbnails
-from medcnn.errors import DataError, MedcnnError
+from medcnn.errors import DataError
 from medcnn.files import open_atomic
 from medcnn.inference.hardware import available_cores
 from medcnn.progress import Progress
-from medcnn.recipe.load import load_recipe
-from medcnn.recipe.schema import DataSection, Suite
-from medcnn.recipe.shelf import recipe_names
-from medcnn.registry import suggest
-from medcnn.types import Case, Dataset, Exclusion, ImageRef, Value
+from medcnn.recipe.schema import DataSection
+from medcnn.types import Case, Dataset, Exclusion, Value
+from medcnn.workflow.audit_source import Source
 from medcnn.workflow.folder import new_folder
 
 TABLE, SHEET = "audit.csv", "audit.html"
 SHOWN_CASES, SHOWN_PAIRS = 96, 12
-_NOT_DATA = "not an image by its name"
-_IGNORED = {".csv", ".tsv", ".txt", ".json", ".md", ".html", ".xml", ".yaml", ".yml", ".log", ".zip", ".tar", ".pdf"}
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is audited.
-
-    Attributes:
-        dataset: The cases.
-        section: How a recipe treats what cannot be used; the defaults where it is no recipe.
-    """
-
-    dataset: Dataset
-    section: DataSection
-
-
-def find_source(text: str | Path, catalog: Path | str | None, root: Path | str | None, progress: Progress) -> Source:
-    """A dataset by the name of the catalog, a recipe, or a folder of images.
-
-    Args:
-        text: What the user gave. A name of the catalog comes before a recipe, and that before a folder; a path with
-            a separator in it is a path.
-        catalog: A catalog of one's own, searched first.
-        root: Folder of the data of a catalog entry.
-        progress: Handed to adapters that make their images.
-
-    Raises:
-        DataError: If there is none of these, or the dataset is unusable.
-    """
-    name = str(text)
-    is_path = isinstance(text, Path) or os.sep in name or name.startswith(".")
-    names = {**load_catalog(), **(load_catalog(catalog) if catalog else {})}
-    if not is_path and name in names:
-        section = DataSection(
-            dataset=name, catalog=str(catalog) if catalog else None, root=str(root) if root is not None else None
-        )
-        return Source(load_dataset(section, progress), section)
-    if root is not None:
-        raise DataError("--root goes with a name of the catalog alone", where=name)
-    path = Path(text).expanduser()
-    if path.is_file() or (not is_path and name in recipe_names()):
-        recipe = load_recipe(path if path.is_file() else name)
-        if isinstance(recipe, Suite):
-            raise DataError("a suite has several datasets", where=name, todo=f"name one of {', '.join(recipe.suite)}")
-        return Source(load_dataset(recipe.data, progress), recipe.data)
-    if path.is_dir():
-        return Source(_folder(path), DataSection(adapter={"name": "image_folder"}, root=str(path)))
-    if is_path:
-        raise DataError("there is no such file or folder", where=name)
-    raise DataError(
-        f"{name!r} is no dataset of the catalog, no recipe and no folder",
-        todo=suggest(name, [*names, *recipe_names()]),
-    )
-
-
-def _folder(path: Path) -> Dataset:
-    """A folder a class where it is laid out so, else all images below it, without labels.
-
-    Folders that cannot be listed are exclusions; links to folders are not followed.
-    """
-    unlisted: list[Exclusion] = []
-    found = list(_images(path, unlisted))
-    images = [p for p in found if not isinstance(p, Exclusion)]
-    if not images:
-        why = f"; {unlisted[0].path}: {unlisted[0].reason}" if unlisted else ""
-        raise DataError(f"no image was found in the folder{why}", where=str(path), todo="name the folder of the images")
-    inside = {Path(os.path.relpath(p, path)).parts[0] for p in images if Path(p).parent != path}
-    if len(inside) > 1 and all(Path(p).parent != path for p in images):
-        try:
-            section = DataSection(adapter={"name": "image_folder"}, root=str(path))
-            dataset = load_dataset(section)
-            return replace(dataset, exclusions=(*dataset.exclusions, *unlisted))
-        except MedcnnError:
-            # Another layout: its images can be looked at all the same.
-            pass
-    cases = tuple(Case(os.path.relpath(p, path).replace(os.sep, "/"), (ImageRef((p,)),)) for p in images)
-    left_out = [p for p in found if isinstance(p, Exclusion)]
-    return Dataset(path.resolve().name, cases, {}, (*left_out, *unlisted))
-
-
-def _images(path: Path, unlisted: list[Exclusion]) -> Iterator[str | Exclusion]:
-    def refused(error: OSError) -> None:
-        place = str(error.filename)
-        unlisted.append(Exclusion(printable(place), f"the folder cannot be listed: {error.strerror}", printable(place)))
-
-    for place, below, names in os.walk(path, onerror=refused):
-        below[:] = sorted(b for b in below if not b.startswith(".") and b != "__MACOSX")
-        for name in sorted(names):
-            file = os.path.join(place, name)
-            if name.startswith(".") or name == "DICOMDIR":
-                continue
-            suffix = Path(name).suffix.lower()
-            if suffix in _IGNORED and not has_image_suffix(name):
-                yield Exclusion(printable(os.path.relpath(file, path)), _NOT_DATA, printable(file))
-            else:
-                yield file
 
 
 def audit_folder(source: str | Path, out: Path | None) -> Path:
@@ -186,7 +83,7 @@ def run_audit(source: Source, out: Path | None, progress: Progress, *, near: boo
 
 def _check_unusable(exclusions: list[Exclusion], usable: int, section: DataSection) -> None:
     """What a run would stop at, said when all is written."""
-    bad = [e for e in exclusions if e.reason != _NOT_DATA and not e.aside]
+    bad = [e for e in exclusions if not e.aside]
     if not bad:
         return
     share = len(bad) / (len(bad) + usable)

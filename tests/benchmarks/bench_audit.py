@@ -36,7 +36,8 @@ from medcnn.data.near_duplicates import describe, distinct, match
 from medcnn.data.thumbnails import Thumbnails, middle_slice, read_thumbnails, thumbnail
 from medcnn.progress import Silent
 from medcnn.types import Dataset, Image
-from medcnn.workflow.audit import Source, find_source, run_audit
+from medcnn.workflow.audit import run_audit
+from medcnn.workflow.audit_source import Source, find_source
 
 Picture = NDArray[np.generic]
 CORES = 2

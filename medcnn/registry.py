@@ -38,6 +38,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "dicom_tree": "medcnn.data.adapters.dicom_tree:dicom_tree",
         "decathlon": "medcnn.data.adapters.decathlon:decathlon",
         "nnunet": "medcnn.data.adapters.nnunet:nnunet",
+        "pairs": "medcnn.data.adapters.pairs:pairs",
     },
     "readers": {
         "raster": "medcnn.data.images.raster:read_raster",

@@ -27,12 +27,19 @@ class AdapterEntry(_Part):
 
 
 class ClassEntry(_Part):
-    """A class: the value that stands for it, and its name."""
+    """A class or mask label: the value that stands for it, and its name.
+
+    Attributes:
+        value: As stored.
+        name: Its name.
+        color: ``#rrggbb`` for pictures.
+        code: ``SCHEME:VALUE:MEANING`` for DICOM, such as ``SCT:10200004:Liver``.
+    """
 
     value: int
     name: str
-    color: str | None = None
-    code: str | None = None
+    color: str | None = Field(None, pattern="^#[0-9A-Fa-f]{6}$")
+    code: str | None = Field(None, pattern="^[^:]+:[^:]+(:.+)?$")
 
 
 class LabelsEntry(_Part):

@@ -148,10 +148,11 @@ def test_published_parts_and_counts(tmp_path: Path) -> None:
     make(tmp_path, 3, numTraining=5, test=["./imagesTs/a.nii.gz", "./imagesTs/b.nii.gz"], numTest=2)
     about = json.loads((tmp_path / "dataset.json").read_text())
     assert [c.part for c in decathlon(tmp_path)] == [None] * 3
-    assert decathlon(tmp_path).facts["notes"] == (
-        "dataset.json announces 5 training images and lists 3",
-        "2 test images are published without masks (0 are there): they are no cases",
-    )
+    assert decathlon(tmp_path).facts["notes"] == ("dataset.json announces 5 training images and lists 3",)
+    save(tmp_path / "imagesTs/b.nii.gz", stored().astype(np.uint8))
+    assert [(e.case, e.reason, e.aside) for e in decathlon(tmp_path).exclusions] == [
+        ("b", "a test image that is published without a mask", True)
+    ]
     about["validation"] = [about["training"].pop()]
     (tmp_path / "dataset.json").write_text(json.dumps(about))
     assert [c.part for c in decathlon(tmp_path)] == ["training", "training", "validation"]

@@ -92,7 +92,9 @@ def test_a_test_part_with_masks_is_the_test_part(tmp_path: Path) -> None:
     (tmp_path / "labelsTs").rmdir()
     dataset = nnunet(tmp_path)
     assert len(dataset) == 2
-    assert dataset.facts["notes"] == ("1 test images are published without masks: they are no cases",)
+    assert [(e.case, e.reason, e.aside) for e in dataset.exclusions] == [
+        ("BRATS_101", "a test image that is published without a mask", True)
+    ]
 
 
 def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:

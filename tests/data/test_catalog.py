@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from medcnn import registry, resources
 from medcnn.data.catalog import find_entry, load_catalog
@@ -59,6 +62,15 @@ def own(tmp_path: Path) -> dict[str, str]:
     return {"dataset": "mine", "catalog": str(tmp_path / "own.yaml"), "root": str(tmp_path / "mine")}
 
 
+DECATHLON = tuple(
+    f"msd_{name}"
+    for name in (
+        *("brain_tumour", "heart", "liver", "hippocampus", "prostate"),
+        *("lung", "pancreas", "hepatic_vessel", "spleen", "colon"),
+    )
+)
+
+
 def load(**keys: Any) -> Any:
     return load_dataset(DataSection(**keys))
 
@@ -66,7 +78,7 @@ def load(**keys: Any) -> Any:
 def test_every_shipped_entry_is_whole() -> None:
     entries = load_catalog()
     wanted = {"phantom", "phantom_abdomen", "phantom_lesion", "phantom_body_width", "mednist", "mednist_abdomen"}
-    assert wanted | {"brain_tumor_mri", "my_folder", "my_table", *MEDMNIST} <= set(entries)
+    assert wanted | {"brain_tumor_mri", "my_folder", "my_table", "my_masks", *MEDMNIST, *DECATHLON} <= set(entries)
     tasks = set(registry.names("tasks"))
     for name, entry in entries.items():
         assert set(entry.tasks) <= tasks, name
@@ -83,7 +95,8 @@ def test_every_shipped_entry_is_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mednist", "mednist_abdomen", "brain_tumor_mri", "msd_hippocampus", "my_folder", "my_table", *MEDMNIST]
+    "name",
+    ["mednist", "mednist_abdomen", "brain_tumor_mri", "my_folder", "my_table", "my_masks", *MEDMNIST, *DECATHLON],
 )
 def test_options_of_every_entry_are_those_of_its_adapter(name: str) -> None:
     entry = find_entry(name)
@@ -91,6 +104,33 @@ def test_options_of_every_entry_are_those_of_its_adapter(name: str) -> None:
     if entry.adapter.name == "medmnist":
         assert list(options["classes"]) == [c.name for c in entry.labels.classes]
         assert options["multilabel"] == entry.labels.multilabel
+
+
+@pytest.mark.parametrize("name", DECATHLON)
+def test_the_decathlon_has_addresses_and_checksums(name: str) -> None:
+    entry = find_entry(name)
+    assert entry.source == f"https://msd-for-monai.s3-us-west-2.amazonaws.com/{entry.folder}.tar"
+    # What MONAI knows of the same archives, read without importing it.
+    (place,) = importlib.util.find_spec("monai").submodule_search_locations
+    source = (Path(place) / "apps" / "datasets.py").read_text(encoding="utf-8")
+    assert f'"{entry.folder}": "{entry.checksum.removeprefix("md5:")}"' in source
+    assert f'"{entry.folder}": "{entry.source}"' in source
+    assert (entry.size, entry.licence) == (None, "CC-BY-SA 4.0")
+
+
+def test_labels_of_masks_gain_colours_and_codes(tmp_path: Path) -> None:
+    for folder, value in (("images", 9), ("masks", 1)):
+        (tmp_path / folder).mkdir()
+        Pillow.fromarray(np.full((2, 2), value, np.uint8)).save(tmp_path / folder / "a.png")
+    schema = load(dataset="my_masks", root=str(tmp_path)).labels["mask"]
+    assert [(c.value, c.name, c.color, c.code) for c in schema.classes] == [
+        (1, "liver", "#d98c5f", "SCT:10200004:Liver"),
+        (2, "tumour", "#4f7fd9", "SCT:108369006:Neoplasm"),
+    ]
+    # Merged, the label keeps what is said of it.
+    options = {"mask_labels": {"tumour": [1, 2]}}
+    (merged,) = load(dataset="my_masks", root=str(tmp_path), options=options).labels["mask"].classes
+    assert (merged.value, merged.color) == (1, "#4f7fd9")
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:

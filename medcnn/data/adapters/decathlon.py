@@ -55,8 +55,8 @@ def decathlon(
     repeated = [name for name, count in Counter(c.id for c in cases).items() if count > 1]
     if repeated:
         raise DataError(f"{repeated[0]} is listed twice", where=str(path), todo="list each image once")
-    exclusions += _unlisted(root, about, path)
-    notes = tuple(_notes(root, about))
+    exclusions += [*_unlisted(root, about, path), *_tests(root, about)]
+    notes = tuple(_notes(about))
     facts = {"notes": notes} if notes else {}
     return Dataset(str(about.get("name") or root.name), tuple(cases), {"mask": schema}, tuple(exclusions), facts=facts)
 
@@ -131,12 +131,16 @@ def _unlisted(root: Path, about: Mapping[str, Any], path: Path) -> Iterator[Excl
                     yield Exclusion(case_name(file), f"{kind} is not listed in {FILE}", place)
 
 
-def _notes(root: Path, about: Mapping[str, Any]) -> Iterator[str]:
+def _tests(root: Path, about: Mapping[str, Any]) -> Iterator[Exclusion]:
+    """The published test images, which have no masks."""
+    for entry in about.get("test") or []:
+        place = os.path.normpath(root / entry) if isinstance(entry, str) else ""
+        if os.path.isfile(place):
+            yield Exclusion(case_name(place), "a test image that is published without a mask", place, aside=True)
+
+
+def _notes(about: Mapping[str, Any]) -> Iterator[str]:
     for key, count in (("training", about.get("numTraining")), ("test", about.get("numTest"))):
         listed = len(about.get(key) or [])
         if isinstance(count, int) and count != listed:
             yield f"{FILE} announces {count} {key} images and lists {listed}"
-    test = [e for e in about.get("test") or [] if isinstance(e, str)]
-    if test:
-        there = sum(os.path.isfile(root / e) for e in test)
-        yield f"{len(test)} test images are published without masks ({there} are there): they are no cases"

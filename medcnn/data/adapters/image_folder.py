@@ -45,7 +45,7 @@ def image_folder(
     by_class = _classes(folders, classes, positive, rest, root)
     names = list(by_class)
     schema = make_schema(names, positive=positive)
-    pattern = _pattern(patient)
+    pattern = compile_patient(patient)
     cases: list[Case] = []
     exclusions: list[Exclusion] = []
     for number, name in enumerate(names):
@@ -167,7 +167,8 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _pattern(patient: str | None) -> re.Pattern[str] | None:
+def compile_patient(patient: str | None) -> re.Pattern[str] | None:
+    """The option ``patient`` of adapters that read it from names; raises where it has no group, or is broken."""
     if patient is None:
         return None
     try:

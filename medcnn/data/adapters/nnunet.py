@@ -46,18 +46,17 @@ def nnunet(
     layout = _Layout.of(root, about, channels, names)
     tested = (root / "labelsTs").is_dir()
     found = list(layout.cases("Tr", "training" if tested else None))
-    facts: dict[str, Any] = {}
     if tested:
         found += layout.cases("Ts", "test")
     elif (root / "imagesTs").is_dir():
-        count = len(layout.grouped(root / "imagesTs")[0])
-        facts["notes"] = (f"{count} test images are published without masks: they are no cases",)
+        why = "a test image that is published without a mask"
+        for name, files in layout.grouped(root / "imagesTs")[0].items():
+            found.append(Exclusion(name, why, next(iter(files.values())), aside=True))
     return Dataset(
         str(about.get("name") or root.name),
         tuple(c for c in found if isinstance(c, Case)),
         {"mask": schema},
         tuple(e for e in found if isinstance(e, Exclusion)),
-        facts=facts,
     )
 
 

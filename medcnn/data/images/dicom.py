@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,12 +88,12 @@ def _choose(stacks: list[Stack], options: ReadOptions, folder: str) -> tuple[Sta
 
 def _read_frame(source: Source, index: int, options: ReadOptions) -> Image:
     form = format_of(source)
-    raw = next(iter(decode_frames(source, form, [index])))
-    frame = to_modality(source.dataset, form, raw, index, source.path, options.voi)
+    raw = next(iter(decode_frames(source, form, [index], masked=False)))
+    frame = to_modality(source, form, raw, index, options.voi)
     values, padded = frame.values, frame.padded
     one = header_of(source).slices[index] if form.frames > 1 else describe_slice(source.dataset, source.path)
     spacing = None if one.spacing is None else (one.spacing[1], one.spacing[0])
-    header = _shown(header_of(source), 1, frame, one.spacing_source, [])
+    header = _shown(header_of(source), 1, frame, one.spacing_source, form.notes)
     mask = None if padded is None else padded[np.newaxis]
     return _finish(values[np.newaxis], mask, single_affine(one), spacing, header, options, flat=True)
 
@@ -106,7 +106,7 @@ def _read_stack(stack: Stack, sources: dict[str, Source], options: ReadOptions, 
     volume = _Volume(stack, sources)
     for at, (frame, path) in enumerate(_frames(stack, sources, options)):
         volume.put(at, frame, path)
-    notes = list(notes)
+    notes = [*notes, *format_of(sources[stack.slices[0].path]).notes]
     if stack.copies:
         what = "slices" if len(stack.slices) > 1 else "the image"
         notes.append(f"{stack.copies} repeated copies of {what} were left out")
@@ -170,14 +170,14 @@ def _frames(stack: Stack, sources: dict[str, Source], options: ReadOptions) -> I
         form = format_of(source)
         wanted = [s.frame for s in stack.slices]
         # One pass over a compressed file: its frames are found by walking through it.
-        for one, raw in zip(stack.slices, decode_frames(source, form, wanted), strict=True):
-            yield to_modality(source.dataset, form, raw, one.frame, source.path, options.voi), source.path
+        for one, raw in zip(stack.slices, decode_frames(source, form, wanted, masked=False), strict=True):
+            yield to_modality(source, form, raw, one.frame, options.voi), source.path
         return
     for one in stack.slices:
         source = sources[one.path]
         form = formats.setdefault(one.path, format_of(source))
-        raw = next(iter(decode_frames(source, form, [one.frame])))
-        yield to_modality(source.dataset, form, raw, one.frame, one.path, options.voi), one.path
+        raw = next(iter(decode_frames(source, form, [one.frame], masked=False)))
+        yield to_modality(source, form, raw, one.frame, options.voi), one.path
         source.forget()
 
 
@@ -209,7 +209,7 @@ def _finish(
     return Image(moved[..., 0] if flat else moved, affine, spacing, header)
 
 
-def _shown(header: Header, slices: int, frame: Frame, source: str, notes: list[str]) -> dict[str, Any]:
+def _shown(header: Header, slices: int, frame: Frame, source: str, notes: Sequence[str]) -> dict[str, Any]:
     """What may be shown of the header: never names, dates or UIDs."""
     found: dict[str, Any] = {
         "format": "DICOM",

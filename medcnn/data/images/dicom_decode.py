@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medcnn.data.images.dicom_classes import class_name
 from medcnn.data.images.dicom_file import Source, reason
-from medcnn.data.images.dicom_format import Format
+from medcnn.data.images.dicom_format import RLE, Format
 from medcnn.data.images.gdcm_helper import decode_by_gdcm
 from medcnn.errors import ImageError
 
@@ -17,20 +18,27 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _COPY = "copy the file anew"
+_CONVERT = "convert the file, for example with gdcmconv --raw, or leave it out"
+_CODECS = "see which codecs there are: medcnn doctor; or convert the file, for example with gdcmconv --raw"
+_JPEG_8 = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 _JP2 = b"\0\0\0\x0cjP  "
 _ALL_FAILED = "Unable to decode as exceptions were raised by all available plugins: "
 
 
-def decode_frames(source: Source, form: Format, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
+def decode_frames(
+    source: Source, form: Format, frames: Sequence[int], *, masked: bool = True
+) -> Iterator[NDArray[Any]]:
     """Stored values of the frames asked for, in their order.
 
     Args:
         source: The opened file.
         form: Its image pixel module.
         frames: Positions of frames.
+        masked: ``False`` leaves the bits that do not belong to the value where :func:`has_spare_bits` says that
+            there are some.
 
     Yields:
-        ``(Y, X)``, or ``(Y, X, 3)`` RGB; unused bits are masked, palettes and YBR are resolved.
+        ``(Y, X)``, or ``(Y, X, 3)`` RGB; palettes and YBR are resolved.
 
     Raises:
         ImageError: If a frame is not there, the data are truncated, or their compression cannot be undone.
@@ -38,19 +46,20 @@ def decode_frames(source: Source, form: Format, frames: Sequence[int]) -> Iterat
     for frame in frames:
         if not 0 <= frame < form.frames:
             raise ImageError(f"there is no frame {frame}: the file has {form.frames}", where=source.path)
-    plain = form.native and form.samples == 1 and form.photometric != "PALETTE COLOR"
-    arrays = _read_in_place(source, form, frames) if plain else _by_pydicom(source, form, frames)
+    in_place = form.native and form.samples == 1 and form.photometric != "PALETTE COLOR"
+    arrays = _read_in_place(source, form, frames) if in_place else _by_pydicom(source, form, frames)
     for raw in arrays:
         if raw.shape[:2] != form.shape or raw.size == 0:
             words = "x".join(map(str, raw.shape))
             raise ImageError(f"the pixels decode to {words}, the header says {form.shape}", where=source.path)
-        yield raw if raw.dtype.isnative else raw.astype(raw.dtype.newbyteorder("="))
+        plain = raw if raw.dtype.isnative else raw.astype(raw.dtype.newbyteorder("="))
+        yield mask_bits(plain, form) if masked and has_spare_bits(source, form) else plain
 
 
 def _read_in_place(source: Source, form: Format, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
-    kind = np.dtype(f"{'<' if form.allocated > 8 else ''}{'i' if form.signed else 'u'}{form.allocated // 8}")
-    start, count = source.pixels_at or 0, form.shape[0] * form.shape[1]
-    have = min(source.pixels_length, source.state[0] - start)
+    whole = None if source.pixels_at is not None else bytes(source.full().PixelData)
+    start = source.pixels_at or 0
+    have = len(whole) if whole is not None else min(source.pixels_length, source.state[0] - start)
     if have < form.frames * form.frame_bytes:
         raise ImageError(
             f"the pixel data are truncated: {have} of {form.frames * form.frame_bytes} bytes",
@@ -59,19 +68,38 @@ def _read_in_place(source: Source, form: Format, frames: Sequence[int]) -> Itera
         )
     with open(source.path, "rb", buffering=0) as file:
         for frame in frames:
-            file.seek(start + frame * form.frame_bytes)
-            raw = np.fromfile(file, kind, count)
-            if raw.size != count:
+            at = frame * form.frame_bytes
+            if whole is not None:
+                raw = np.frombuffer(whole, np.uint8, form.frame_bytes, at)
+            else:
+                file.seek(start + at)
+                raw = np.fromfile(file, np.uint8, form.frame_bytes)
+            if raw.size != form.frame_bytes:
                 raise ImageError("the pixel data are truncated", where=source.path, todo=_COPY)
-            yield _mask(raw.reshape(form.shape), form)
+            yield _stored_values(raw, form).reshape(form.shape)
 
 
-def _mask(raw: NDArray[Any], form: Format) -> NDArray[Any]:
+def _stored_values(raw: NDArray[np.uint8], form: Format) -> NDArray[Any]:
+    """Native bytes as numbers."""
+    if form.allocated == 12:
+        # Two values in three bytes, as ACR-NEMA packed them: the low bits come first.
+        first, middle, last = raw.reshape(-1, 3).astype(np.uint16).T
+        packed = np.stack([first | (middle & 15) << 8, middle >> 4 | last << 4], axis=1)
+        return packed.view(np.int16 if form.signed else np.uint16)
+    return raw.view(f"{'>' if form.swapped else '<'}{'i' if form.signed else 'u'}{form.allocated // 8}")
+
+
+def has_spare_bits(source: Source, form: Format) -> bool:
+    """Whether a frame's values come with the bits around them: overlays once lay there."""
+    bits = 16 if form.allocated == 12 else form.allocated
+    plain = form.samples == 1 and form.photometric != "PALETTE COLOR" and (form.native or source.syntax == RLE)
+    return plain and form.stored < bits
+
+
+def mask_bits(raw: NDArray[Any], form: Format) -> NDArray[Any]:
     """Only the bits stored, at the bottom, with their sign (PS3.5 section 8.1)."""
-    if form.stored == form.allocated:
-        return raw
     below = form.high - (form.stored - 1)
-    above = form.allocated - 1 - form.high
+    above = raw.dtype.itemsize * 8 - 1 - form.high
     if form.signed:
         # Shifting a signed number right repeats its sign: the bits above are gone and the sign is right.
         return np.asarray(np.right_shift(np.left_shift(raw, above), above + below))
@@ -81,15 +109,20 @@ def _mask(raw: NDArray[Any], form: Format) -> NDArray[Any]:
 
 def _by_pydicom(source: Source, form: Format, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
     from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
 
-    full = source.full()
-    syntax = full.file_meta.TransferSyntaxUID
+    full, syntax = source.full(), UID(source.syntax)
+    for key, value in form.assumed:
+        setattr(full, key, value)
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
-        raise _decoding_error(full, source.path, error) from error
+        name = syntax.name if syntax.name != syntax else f"the transfer syntax {source.syntax!r}"
+        raise ImageError(f"there is no decoder for {name}", where=source.path, todo=_CONVERT) from error
     if "JPEG 2000" in syntax.name:
         _check_boxes(full, source.path)
+    if syntax.name.startswith("JPEG-LS"):
+        _check_ends(full, form, source.path)
     safe = [name for name in decoder.available_plugins if name != "gdcm"]
     if syntax.name.startswith("JPEG Extended") and form.stored > 8:
         safe = [name for name in safe if name == "pylibjpeg"]
@@ -100,16 +133,27 @@ def _by_pydicom(source: Source, form: Format, frames: Sequence[int]) -> Iterator
         return
     done = 0
     try:
-        for raw, meta in _iterate(decoder, full, frames, safe):
+        for raw, meta in _iterate(decoder, full, frames, safe, _settings(source, form)):
             yield _colours(np.asarray(raw), full, str(meta.get("photometric_interpretation", "")), source.path)
             done += 1
     except (ImageError, MemoryError, GeneratorExit, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # A panic of a decoder in Rust is no Exception.
-        failed = _decoding_error(full, source.path, error)
+        failed = _decoding_error(source, error)
         if "gdcm" not in decoder.available_plugins or isinstance(error, AttributeError):
             raise failed from error
         yield from _by_gdcm(source, form, frames[done:], failed)
+
+
+def _settings(source: Source, form: Format) -> dict[str, Any]:
+    """What pydicom is told beyond the header."""
+    if has_spare_bits(source, form):
+        # It would take the value for the lowest bits, whatever HighBit says.
+        return {"correct_unused_bits": False}
+    if source.syntax in _JPEG_8 and form.allocated == 16 and (form.stored <= 8 or source.syntax == _JPEG_8[0]):
+        # Each sample is of 8 bit, however many are allocated for it.
+        return {"bits_allocated": 8, "bits_stored": min(form.stored, 8)}
+    return {}
 
 
 def _check_boxes(full: Dataset, path: str) -> None:
@@ -126,27 +170,45 @@ def _check_boxes(full: Dataset, path: str) -> None:
         at = data.find(_JP2, at)
 
 
-def _iterate(decoder: Any, full: Dataset, frames: Sequence[int], plugins: list[str]) -> Iterator[Any]:
-    """Frames by the first plug-in that can decode the first of them."""
-    for at, name in enumerate(plugins):
-        arrays = decoder.iter_array(full, indices=list(frames), decoding_plugin=name)
+def _check_ends(full: Dataset, form: Format, path: str) -> None:
+    """Refuse JPEG-LS without its end marker: CharLS would look for more bits for seconds."""
+    from pydicom.encaps import generate_frames
+
+    try:
+        whole = all(f.rstrip(b"\0").endswith(b"\xff\xd9") for f in generate_frames(
+            full.PixelData, number_of_frames=form.frames
+        ))  # fmt: skip
+    except Exception as error:
+        raise ImageError(f"the pixel data are damaged: {reason(error)}", where=path, todo=_COPY) from error
+    if not whole:
+        raise ImageError("the pixel data are truncated: JPEG-LS without its end", where=path, todo=_COPY)
+
+
+def _iterate(
+    decoder: Any, full: Dataset, frames: Sequence[int], plugins: list[str], settings: dict[str, Any]
+) -> Iterator[Any]:
+    """Frames by the first plug-in that can decode the first of them; where none can, the first one's reason counts."""
+    reasons: list[Exception] = []
+    for name in plugins:
+        arrays = decoder.iter_array(full, indices=list(frames), decoding_plugin=name, **settings)
         try:
             first = next(arrays)
-        except (RuntimeError, NotImplementedError, ValueError):
-            if at == len(plugins) - 1:
-                raise
+        except (RuntimeError, NotImplementedError, ValueError) as error:
+            reasons.append(error)
             continue
         yield first
         yield from arrays
         return
+    if reasons:
+        raise reasons[0]
     # Native data need no plug-in.
-    yield from decoder.iter_array(full, indices=list(frames))
+    yield from decoder.iter_array(full, indices=list(frames), **settings)
 
 
 def _by_gdcm(source: Source, form: Format, frames: Sequence[int], before: ImageError | None) -> Iterator[NDArray[Any]]:
     """Frames by GDCM in its own process; where it fails too, the first decoder's reason counts."""
-    syntax = source.dataset.file_meta.TransferSyntaxUID
-    twelve = syntax.name.startswith("JPEG Extended") and form.stored > 8
+    name = class_name(source.syntax)
+    twelve = name.startswith("JPEG Extended") and form.stored > 8
     for frame in frames:
         try:
             raw, photometric = decode_by_gdcm(source, form, frame, twelve=twelve)
@@ -155,7 +217,7 @@ def _by_gdcm(source: Source, form: Format, frames: Sequence[int], before: ImageE
                 raise before from error
             todo = "copy the file anew; or try another decoder: pip install pylibjpeg-libjpeg (its licence is the GPL)"
             raise ImageError(
-                f"the pixels cannot be decompressed ({syntax.name}): {error.what}", where=source.path, todo=todo
+                f"the pixels cannot be decompressed ({name}): {error.what}", where=source.path, todo=todo
             ) from error
         yield _colours(raw, source.full(), photometric, source.path)
 
@@ -174,22 +236,19 @@ def _colours(raw: NDArray[Any], full: Dataset, photometric: str, path: str) -> N
     return (colours >> 8).astype(np.uint8) if int(full.RedPaletteColorLookupTableDescriptor[2]) == 16 else colours
 
 
-def _decoding_error(full: Dataset, path: str, error: BaseException) -> ImageError:
+def _decoding_error(source: Source, error: BaseException) -> ImageError:
     # Plug-ins report one a line; the first line alone says nothing.
     words = " ".join(str(error).split()).removeprefix(_ALL_FAILED)[:300] or type(error).__name__
-    syntax = full.file_meta.TransferSyntaxUID
+    path = source.path
     if "missing required element" in words.lower() or isinstance(error, AttributeError):
         return ImageError(f"the header lacks what it takes to read the pixels: {words}", where=path)
     if any(part in words for part in ("length of the pixel data", "less than expected", "expected length")):
         return ImageError("the pixel data are truncated", where=path, todo=_COPY)
-    if isinstance(error, NotImplementedError):
+    if source.encapsulated:
+        known = isinstance(error, (RuntimeError, NotImplementedError))
         return ImageError(
-            f"there is no decoder for {syntax.name}", where=path, todo="convert the file, or leave it out"
-        )
-    if syntax.is_encapsulated:
-        todo = "see which codecs there are: medcnn doctor; or convert the file, for example with gdcmconv --raw"
-        known = isinstance(error, RuntimeError)
-        return ImageError(
-            f"the pixels cannot be decompressed ({syntax.name}): {words}", where=path, todo=todo if known else _COPY
+            f"the pixels cannot be decompressed ({class_name(source.syntax)}): {words}",
+            where=path,
+            todo=_CODECS if known else _COPY,
         )
     return ImageError(f"the pixels cannot be read: {reason(error)}", where=path, todo=_COPY)

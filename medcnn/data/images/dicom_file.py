@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PIXEL_KEYS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _PIXEL_TAGS = {(0x7FE0, 0x0010): "PixelData", (0x7FE0, 0x0008): "FloatPixelData", (0x7FE0, 0x0009): "DoubleFloat"}
 _LONG = (b"OB", b"OW", b"OF", b"OD", b"UN", b"OL", b"OV")
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
+DEFLATED = "1.2.840.10008.1.2.1.99"
 _COPY = "copy the file anew"
 _UNDEFINED = 0xFFFFFFFF
 
@@ -45,6 +45,8 @@ class Source:
         pixel_key: Which kind of pixel data it has; empty where it has none.
         pixels_at: Where the values of native (not encapsulated) pixel data start in the file; ``None`` otherwise.
         pixels_length: Their number of bytes as the element says it.
+        syntax: Transfer syntax UID; the one by which the elements were read where the file does not say.
+        encapsulated: Whether the pixel data are in fragments, as compressed ones are.
         form: The checked image pixel module, kept by :func:`~medcnn.data.images.dicom_format.format_of`.
     """
 
@@ -54,6 +56,8 @@ class Source:
     pixel_key: str = ""
     pixels_at: int | None = None
     pixels_length: int = 0
+    syntax: str = ""
+    encapsulated: bool = False
     form: Any = None
     _full: Dataset | None = field(default=None, repr=False)
 
@@ -90,9 +94,8 @@ def open_file(path: str) -> Source:
     with _broken_as_errors(path), open(path, "rb", buffering=16384) as file:
         _check_deflated(file, state[0], path)
         dataset = pydicom.dcmread(file, force=True, stop_before_pixels=True)
-        source = Source(path, dataset, state)
-        _complete_syntax(dataset)
-        if not dataset.file_meta.TransferSyntaxUID.is_deflated:
+        source = Source(path, dataset, state, syntax=_complete_syntax(dataset))
+        if source.syntax != DEFLATED:
             _find_pixels(source, file)
         elif any(key in source.full() for key in PIXEL_KEYS):
             source.pixel_key = next(key for key in PIXEL_KEYS if key in source.full())
@@ -119,7 +122,7 @@ def _check_deflated(file: BinaryIO, size: int, path: str) -> None:
     """Refuse a deflated data set that would unpack to more than an image may have."""
     start = file.read(2048)
     file.seek(0)
-    if _DEFLATED not in start or size * 1100 <= 2**28:
+    if DEFLATED.encode() not in start or size * 1100 <= 2**28:
         return
     from pydicom.filereader import read_file_meta_info
 
@@ -149,18 +152,20 @@ def _find_pixels(source: Source, file: BinaryIO) -> None:
     if key is None:
         return
     source.pixel_key = key if key != "DoubleFloat" else "DoubleFloatPixelData"
-    if implicit:
+    if implicit or not head[4:6].isalpha():
+        # Of private syntaxes it is not known, and an implicit element has its length there.
         length, start = struct.unpack(order + "I", head[4:8])[0], at + 8
     elif head[4:6] in _LONG and len(head) == 12:
         length, start = struct.unpack(order + "I", head[8:12])[0], at + 12
     else:
         return
-    if length != _UNDEFINED:
+    source.encapsulated = length == _UNDEFINED
+    if not source.encapsulated:
         source.pixels_at, source.pixels_length = start, length
 
 
-def _complete_syntax(dataset: Dataset) -> None:
-    """Give a data set without a transfer syntax the one by which its elements were just read."""
+def _complete_syntax(dataset: Dataset) -> str:
+    """Transfer syntax; a data set without one is given that by which its elements were just read."""
     import pydicom
     from pydicom.dataset import FileMetaDataset
 
@@ -170,6 +175,9 @@ def _complete_syntax(dataset: Dataset) -> None:
         implicit, little = dataset.original_encoding
         big = pydicom.uid.ExplicitVRBigEndian if little is False else pydicom.uid.ExplicitVRLittleEndian
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if implicit else big
+    found = dataset.file_meta.TransferSyntaxUID
+    # A damaged one may come as several.
+    return str(found if isinstance(found, str) else next(iter(found), "")).strip("\0 ")
 
 
 @cache

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.data.images.dicom_file import first_number, group, items, reason, text
+from medcnn.data.images.dicom_decode import has_spare_bits, mask_bits
+from medcnn.data.images.dicom_file import Source, first_number, group, items, reason, text
 from medcnn.data.images.dicom_format import Format
 from medcnn.data.images.dicom_voi import apply_voi
 from medcnn.errors import ImageError
@@ -40,15 +41,14 @@ class Frame:
     inverted: bool
 
 
-def to_modality(dataset: Dataset, form: Format, raw: NDArray[Any], frame: int, path: str, voi: int | None) -> Frame:
+def to_modality(source: Source, form: Format, raw: NDArray[Any], frame: int, voi: int | None) -> Frame:
     """Bring one decoded frame to the modality's unit.
 
     Args:
-        dataset: The header.
+        source: The opened file.
         form: The image pixel module.
-        raw: Stored values of the frame.
+        raw: Stored values of the frame, their spare bits not yet masked.
         frame: Which frame it is: functional groups are per frame.
-        path: For messages.
         voi: Position of the window or VOI LUT to apply; ``None`` for none.
 
     Raises:
@@ -56,7 +56,12 @@ def to_modality(dataset: Dataset, form: Format, raw: NDArray[Any], frame: int, p
     """
     if raw.ndim == 3:
         return Frame(raw[..., :3], None, None, False)
-    padded = _padding(dataset, raw)
+    dataset, path = source.dataset, source.path
+    padded = None
+    if has_spare_bits(source, form):
+        padded = _padding(dataset, raw, beyond=form.range)
+        raw = mask_bits(raw, form)
+    padded = _padding(dataset, raw) if padded is None else padded
     low, high = _stored_range(form, raw)
     try:
         values, ends = _rescaled(dataset, raw, frame, (low, high))
@@ -93,12 +98,15 @@ def _stored_range(form: Format, raw: NDArray[Any]) -> tuple[float, float]:
     return min(low, form.range[0]), max(high, form.range[1])
 
 
-def _padding(dataset: Dataset, raw: NDArray[Any]) -> NDArray[np.bool_] | None:
+def _padding(dataset: Dataset, raw: NDArray[Any], beyond: tuple[int, int] | None = None) -> NDArray[np.bool_] | None:
+    """Where a frame has no image; ``beyond`` looks for values alone that the bits stored cannot hold."""
     value = first_number(dataset, "PixelPaddingValue")
     if value is None:
         return None
     limit = first_number(dataset, "PixelPaddingRangeLimit")
     ends = [_as_stored(v, raw.dtype) for v in (value, value if limit is None else limit)]
+    if beyond is not None and beyond[0] <= ends[0] <= beyond[1]:
+        return None
     mask = (raw >= min(ends)) & (raw <= max(ends)) if limit is not None else raw == ends[0]
     return np.asarray(mask) if mask.any() else None
 

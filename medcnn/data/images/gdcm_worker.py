@@ -33,6 +33,9 @@ def main() -> None:
             array, photometric = _decode(request, known)
         except Exception as error:
             words = " ".join(str(error).split())[:300]
+            if "'NoneType' object" in words:
+                # pydicom asks GDCM for the values, and there are none.
+                words = "they are damaged, or of a form that it does not know"
             out.write(json.dumps({"error": words or type(error).__name__}).encode() + b"\n")
         else:
             head = {"shape": array.shape, "type": array.dtype.str, "photometric": photometric}

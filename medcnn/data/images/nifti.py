@@ -19,7 +19,8 @@ from medcnn.errors import ImageError
 from medcnn.geometry.affines import check_affine, largest_shift, spacing_of
 from medcnn.types import Image, ImageRef
 
-_UNITS = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
+# NIFTI_UNITS_UNKNOWN, METER, MM and MICRON.
+_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _DAMAGED = "copy the file anew, or remove it"
 
 
@@ -77,7 +78,8 @@ def _header(path: str) -> tuple[Any, str, np.dtype[Any]]:
             dtype = header.get_data_dtype()
     except Exception as error:
         raise ImageError(f"the NIfTI header cannot be read: {_reason(error)}", where=path, todo=_DAMAGED) from error
-    if header.get_intent()[0].startswith("ConnDense"):
+    # Intents 3000 to 3099 are CIFTI's connectivities.
+    if 3000 <= int(header["intent_code"]) < 3100:
         raise ImageError("this is a CIFTI-2 matrix, not an image", where=path)
     magic = bytes(header["magic"].tobytes())
     if not magic.startswith((b"ni1", b"ni2")):
@@ -191,7 +193,7 @@ def _geometry(
     header: Any, shape: tuple[int, ...], path: str
 ) -> tuple[NDArray[np.float64] | None, tuple[float, ...] | None, tuple[str, ...]]:
     """Affine in mm, spacing, and what is to be said about them."""
-    scale = _UNITS.get(header.get_xyzt_units()[0], 1.0)
+    scale = _scale(header, path)
     zooms = [float(z) * scale for z in header.get_zooms()[: len(shape)]]
     zooms += [1.0] * (len(shape) - len(zooms))
     usable = all(np.isfinite(z) and z > 0 for z in zooms)
@@ -216,6 +218,15 @@ def _geometry(
                 todo="set the code of the wrong one to 0, for example with nibabel or fslorient",
             )
     return affine, spacing, ()
+
+
+def _scale(header: Any, path: str) -> float:
+    """Millimetres of the header's unit of length."""
+    # The three lowest bits; nibabel has no answer to codes that the standard does not know.
+    code = int(header["xyzt_units"]) & 7
+    if code not in _UNITS:
+        raise ImageError(f"the header's unit of length has the unknown code {code}", where=path, todo=_DAMAGED)
+    return _UNITS[code]
 
 
 def _scaled(affine: NDArray[np.float64], scale: float) -> NDArray[np.float64]:

@@ -146,10 +146,7 @@ def _unpacked_start(path: str) -> bytes:
 
 def _bare_dicom(path: str, head: bytes) -> bool:
     """Whether this is a data set without preamble: old scanners and some archives write these."""
-    if len(head) < 16 or head[:4] not in (
-        *(struct.pack(order + "HH", group, element) for order in "<>" for group in (2, 8) for element in (0, 1, 5, 8)),
-        *(struct.pack(order + "HH", 8, element) for order in "<>" for element in (0x12, 0x16, 0x18, 0x20, 0x60)),
-    ):
+    if len(head) < 16 or not (_is_early_element(head[:8], "<") or _is_early_element(head[:8], ">")):
         return False
     import pydicom
 
@@ -158,9 +155,16 @@ def _bare_dicom(path: str, head: bytes) -> bool:
     try:
         with quiet():
             found = pydicom.dcmread(path, force=True, stop_before_pixels=True)
-            return "SOPClassUID" in found or "Rows" in found
+            return "SOPClassUID" in found or ("Rows" in found and "Columns" in found)
     except Exception:
         return False
+
+
+def _is_early_element(head: bytes, order: str) -> bool:
+    """Whether bytes are the start of one of the first elements: groups below 9, a type, or a length that is small."""
+    group, element, length = struct.unpack(order + "HHI", head)
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    return 1 <= group <= 8 and element < 0x1000 and (explicit or length < 2**16)
 
 
 def series_files(folder: str) -> tuple[str, ...]:

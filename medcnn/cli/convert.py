@@ -69,8 +69,6 @@ def convert(
             raise MedcnnError(f"{value!r} is no choice", where=name, todo=suggest(value, known))
     if not pseudonymise and (private is not None or allow_burned_in):
         raise MedcnnError("--private and --allow-burned-in go with --pseudonymise alone")
-    if overwrite and resume:
-        raise MedcnnError("--overwrite replaces what --resume keeps", todo="give one of them")
     options = ConvertOptions(
         rule=rule_of(rule or ()),
         one_per=cast("Unit", one_per),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from medcnn.errors import MedcnnError
 
 EXIT_INTERRUPTED = 130
-_RESUMABLE = ("run", "train")
+_RESUMABLE = ("run", "train", "convert")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

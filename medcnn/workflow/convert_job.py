@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from medcnn.data.grouping import printable
 from medcnn.data.images.options import ReadOptions
@@ -15,6 +17,7 @@ from medcnn.data.images.stacks import Stack
 from medcnn.errors import ImageError, RunError
 from medcnn.files import write_text
 from medcnn.progress import Progress
+from medcnn.types import Image
 from medcnn.workflow.convert_names import Named, name_files, safe
 from medcnn.workflow.convert_plan import ConvertOptions, Planner
 from medcnn.workflow.convert_private import Private
@@ -108,8 +111,7 @@ class Job:
         from medcnn.data.images.nifti_write import write_nifti
 
         text = self._side_text(stack, named)
-        if self.options.resume and os.path.lexists(image):
-            _require_same(side, text)
+        if self.options.resume and os.path.lexists(image) and self._is_same(side, text):
             self.kept += 1
             return
         # Padding stays as it is stored: a converter changes no value.
@@ -119,7 +121,7 @@ class Job:
         # The image comes last, so that one that is there has its side file.
         write_text(side, text)
         try:
-            write_nifti(image, found, description=" ".join(_software()))
+            write_nifti(image, narrow(found), description=" ".join(_software()))
         except BaseException:
             side.unlink(missing_ok=True)
             raise
@@ -137,6 +139,22 @@ class Job:
         values["ConversionSoftware"], values["ConversionSoftwareVersion"] = _software()
         return printable(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
+    def _is_same(self, side: Path, text: str) -> bool:
+        """Whether a side file is as it would be written; raises where it is not and may not be replaced."""
+        try:
+            if side.read_text(encoding="utf-8") == text:
+                return True
+        except (OSError, UnicodeDecodeError):
+            # It is written anew, or cannot be.
+            pass
+        if self.options.overwrite:
+            return False
+        raise RunError(
+            "the file was made from something else, or in another way, so that the image is not kept",
+            where=str(side),
+            todo="choose another --out, or replace what is there with --overwrite",
+        )
+
     def _write_tables(self) -> Path:
         done, others = [row for _, row in self._rows], self.planner.plan.rows
         if self.private is None:
@@ -149,17 +167,17 @@ class Job:
         return write_table(self.private.folder, [*done, *others], self.out, private=True)
 
 
-def _require_same(side: Path, text: str) -> None:
-    try:
-        same = side.read_text(encoding="utf-8") == text
-    except (OSError, UnicodeDecodeError):
-        same = False
-    if not same:
-        raise RunError(
-            "the file was made from something else, or in another way, so that the image is not kept",
-            where=str(side),
-            todo="choose another --out, or replace what is there with --overwrite",
-        )
+def narrow(image: Image) -> Image:
+    """Whole numbers of 32 bit in 16, where they fit: a header allows more than a scanner ever stores."""
+    values = image.array
+    if values.dtype != np.int32 or not values.size:
+        return image
+    low, high = int(values.min()), int(values.max())
+    for kind in (np.int16, np.uint16):
+        limits = np.iinfo(kind)
+        if limits.min <= low and high <= limits.max:
+            return replace(image, array=values.astype(kind))
+    return image
 
 
 def _software() -> tuple[str, str]:

@@ -97,10 +97,10 @@ def _suffixes(stack: Stack, *, private: bool) -> list[str]:
             words = [w.strip(" '[]") for w in value.split(",")]
             # The first two say ORIGINAL or DERIVED, PRIMARY or SECONDARY; what it shows comes after them.
             told = "-".join(w for w in words[2:] or words if w in IMAGE_TYPE or not private)
-        elif private and name in _ELEMENTS and not re.fullmatch(r"-?\d{1,5}(\.\d*)?", value):
-            told = ""
+        elif re.fullmatch(r"-?\d{1,5}(\.\d*)?", value):
+            told = f"{_SHORT.get(name, name)}{float(value):g}"
         else:
-            told = _SHORT.get(name, name) + value
+            told = "" if private and name in _ELEMENTS else _SHORT.get(name, name) + value
         found.append(safe(told, 24))
     return [part for part in found if part]
 

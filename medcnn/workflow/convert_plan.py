@@ -22,7 +22,10 @@ from medcnn.workflow.convert_table import Row, row_of
 
 _NO_PIXELS = "image without pixels"
 _LOST = "the object says that it is an image, but it holds no pixels (a truncated file?)"
-_BURNED = "it says that text is burned into its pixels (BurnedInAnnotation), which may name the patient"
+_BURNED = (
+    "it says that text is burned into its pixels (BurnedInAnnotation), which may name the patient; --allow-burned-in "
+    "takes it all the same"
+)
 # Pictures of a screen: what they show often names the patient, whatever the header says.
 _SCREENS = ("US", "SC", "OT", "XA", "RF", "ES", "XC")
 
@@ -38,7 +41,7 @@ class ConvertOptions:
         pseudonymise: Write nothing that tells who the patient is.
         private: Folder of the key and the map; by default beside ``out``.
         allow_burned_in: Convert images too that say that text is burned into them, though pseudonyms are wanted.
-        overwrite: Replace files that are there.
+        overwrite: Replace files that are there; with ``resume`` those that this conversion would not write so.
         resume: Keep files that are there as this conversion would write them.
         stop: End at the first stack that cannot be converted.
     """

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.data.dicom_sources import Listing
+from medcnn.data.images.dicom_classes import NO_PIXELS
 from medcnn.data.images.sniff import RASTER_SUFFIXES, sniff
 from medcnn.data.images.stack_rule import ANY, StackRule, pick
 from medcnn.data.images.stacks import Stack, stacks_of
@@ -16,6 +17,7 @@ from medcnn.errors import ImageError
 from medcnn.progress import Progress
 from medcnn.types import Case, Dataset, Exclusion, ImageRef
 
+CUT_SHORT = "a file of the series holds no pixels (a truncated file?)"
 NOT_ASKED = "not a stack that the rule asks for"
 _NO_DICOM = (*RASTER_SUFFIXES, ".npz", ".nii", ".gz", ".nrrd", ".mha", ".mnc")
 
@@ -55,11 +57,20 @@ def choose(stacks: Sequence[Stack], rule: StackRule | None, *, single: bool = Fa
             picked = [pick(stacks, wanted, where)]
         except ImageError as error:
             return Choice((), _left([s for s in stacks if s not in fitting], wanted), error)
-    found = [s for s in picked if not s.problem]
     left = _left([s for s in stacks if s not in picked], wanted)
-    broken = next((s for s in picked if s.problem), None)
-    failed = None if broken is None else ImageError(broken.problem, where=broken.where or where, todo=broken.todo)
-    return Choice(tuple(found), left, failed)
+    failed = next((error for s in picked if (error := _fault(s, stacks, where)) is not None), None)
+    return Choice(tuple(s for s in picked if _fault(s, stacks, where) is None), left, failed)
+
+
+def _fault(stack: Stack, stacks: Sequence[Stack], where: str) -> ImageError | None:
+    """What is wrong with a stack: it is no volume, or a file of its series was cut short, perhaps one of its slices."""
+    if stack.problem:
+        return ImageError(stack.problem, where=stack.where or where, todo=stack.todo)
+    series = stack.header.series
+    cut = next((s for s in stacks if s.kind == NO_PIXELS and s.header.series == series and not stack.flat), None)
+    if cut is None or not series:
+        return None
+    return ImageError(CUT_SHORT, where=cut.header.path, todo="copy the file anew, or remove it")
 
 
 def _left(stacks: Iterable[Stack], rule: StackRule) -> tuple[tuple[Stack, str], ...]:
@@ -130,7 +141,11 @@ def _decide(ref: ImageRef, rule: StackRule, index: SeriesIndex) -> ImageRef:
     unread = next((e for e in entries if isinstance(e, Unread)), None)
     if unread is not None:
         raise ImageError(unread.reason, where=unread.path, todo=unread.todo)
-    stacks = stacks_of(e.header for e in entries if not isinstance(e, Unread))
+    headers = [e.header for e in entries if not isinstance(e, Unread)]
+    cut = next((h for h in headers if h.kind == NO_PIXELS), None)
+    if cut is not None:
+        raise ImageError(CUT_SHORT, where=cut.path, todo="copy the file anew, or remove it")
+    stacks = stacks_of(headers)
     where = ref.paths[0] if len(ref.paths) == 1 else str(Path(ref.paths[0]).parent)
     stack = pick(stacks, rule, where)
     if stack.problem:

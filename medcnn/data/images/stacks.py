@@ -75,8 +75,14 @@ class Stack:
 
     @property
     def plane(self) -> str:
-        """``axial``, ``coronal`` or ``sagittal``, the nearest; empty without a world frame."""
-        return "" if self.affine is None else plane_of(self.affine)
+        """``axial``, ``coronal`` or ``sagittal``, the nearest; empty without a world frame.
+
+        Slices that form no volume have the plane that they would have, so that a rule finds what is wrong with them.
+        """
+        if self.affine is not None:
+            return plane_of(self.affine)
+        turn = self.slices[0].orientation if self.problem and self.slices else None
+        return "" if turn is None else plane_of(np.column_stack([turn[:3], turn[3:], (0.0, 0.0, 0.0)]))
 
     @property
     def flat(self) -> bool:

@@ -147,6 +147,22 @@ def test_a_rule_picks_one_stack_of_each_study(tree: Any) -> None:
     assert [c.id for c in longest] == ["P1/2/0.dcm", "P2/2/0.dcm"]
 
 
+def test_a_series_with_a_fault_is_an_error_also_where_a_rule_asks_for_its_plane(tree: Any) -> None:
+    tree.series("good")
+    tree.series("gap", (0, 3, 9, 12))
+    cut = tree.series("cut")[2]
+    content = cut.read_bytes()
+    cut.write_bytes(content[: content.index(b"\x28\x00\x10\x00")])
+    for rule in (None, StackRule(plane="axial"), StackRule(modality="CT", prefer="first")):
+        dataset = load(tree, stack=rule)
+        assert [c.id for c in dataset] == ["good/0.dcm"]
+        found = reasons(dataset)
+        assert found["gap/0.dcm"][0].startswith("1 slice is missing")
+        # Without its last slice the series would look whole.
+        assert found["cut/0.dcm"] == ("a file of the series holds no pixels (a truncated file?)", False)
+        assert found["cut/2.dcm"] == ("image without pixels", False)
+
+
 def test_slices_of_a_stack_as_cases_of_their_own(tree: Any) -> None:
     tree.series("a", range(0, 27, 3))
     tree.film("film.dcm", SeriesInstanceUID="1.6")

@@ -65,7 +65,9 @@ def _labels(case: Case, image: Image, masks: MaskReading) -> NDArray[np.uint8] |
         return None
     from medcnn.data.labels import read_mask
 
-    return read_mask(mask, masks.schema, image, resample=masks.resample, consensus=masks.consensus)
+    return read_mask(
+        mask, masks.schema, image, resample=masks.resample, consensus=masks.consensus, drawn_on=case.images[0]
+    )
 
 
 def _facts(case: Case, image: Image) -> ImageFacts:

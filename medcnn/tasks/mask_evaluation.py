@@ -75,7 +75,9 @@ def measure_part(
         if mask is None:
             raise DataError("the case has no mask to be held against", where=name, todo="evaluate annotated cases")
         image = read_case(case)
-        reference = read_mask(mask, schema, image, resample=task.resample, consensus=task.consensus)
+        reference = read_mask(
+            mask, schema, image, resample=task.resample, consensus=task.consensus, drawn_on=case.images[0]
+        )
         predicted = table.read(number, schema, image, baseline=baseline)
         if change is not None:
             predicted = change(predicted)

@@ -168,7 +168,14 @@ def _states(refs: Sequence[ImageRef]) -> tuple[tuple[int, int, int] | None, ...]
 def _remembered(images: tuple[ImageRef, ...], mask: Mask, options: _Options, _files: object) -> tuple[Target, ...]:
     """Read once as long as no file changes."""
     image = read_case(Case("", images))
-    labels = read_mask(mask, options.schema, image, resample=options.resample, consensus=options.consensus)
+    labels = read_mask(
+        mask,
+        options.schema,
+        image,
+        resample=options.resample,
+        consensus=options.consensus,
+        drawn_on=images[0] if images else None,
+    )
     made: list[Target] = []
     for name in options.targets:
         made.append(classes_of(labels, options.schema) if name == "class" else boxes_of(labels, options.schema))

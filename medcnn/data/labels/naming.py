@@ -11,6 +11,10 @@ from medcnn.errors import ImageError
 from medcnn.types import LabelSchema
 
 
+class NoLabelError(ImageError):
+    """A file of segments or structures that holds none of the labels."""
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """A segment of a SEG or a structure of an RTSTRUCT.
@@ -66,7 +70,8 @@ class Naming:
             noun: What one of ``found`` is called, for messages.
 
         Raises:
-            ImageError: If nothing fits, or a thing fits two labels that exclude each other.
+            NoLabelError: If nothing fits.
+            ImageError: If a thing fits two labels that exclude each other.
         """
         positions: dict[int, tuple[int, ...]] = {}
         ignored, aside = set(), []
@@ -90,7 +95,7 @@ class Naming:
         listed = {p for labels in positions.values() for p in labels} | absent
         if not listed:
             shown = ", ".join(repr(one.label) for one in found[:12]) + (", ..." if len(found) > 12 else "")
-            raise ImageError(
+            raise NoLabelError(
                 f"no {noun} of the mask is one of the labels {', '.join(schema.names)}: it holds {shown or 'none'}",
                 where=where,
                 todo="say in mask_labels what they are called; * stands for any letters, and case does not matter",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,7 +35,13 @@ class LabelMap:
 
 
 def read_mask(
-    mask: Mask, schema: LabelSchema, image: Image, *, resample: bool = False, consensus: Consensus = "staple"
+    mask: Mask,
+    schema: LabelSchema,
+    image: Image,
+    *,
+    resample: bool = False,
+    consensus: Consensus = "staple",
+    drawn_on: ImageRef | None = None,
 ) -> NDArray[np.uint8]:
     """Read a mask as a label map in the grid of its image.
 
@@ -47,6 +52,7 @@ def read_mask(
         resample: Bring a mask of another grid to the image's, where both have geometry.
         consensus: The rule where several persons drew it: ``staple`` (Warfield et al. 2004, SimpleITK's), or
             ``majority``, in which a voxel without one is background.
+        drawn_on: Where the image is: a DICOM segmentation or structure set is checked to refer to it.
 
     Returns:
         Positions as uint8: 0 background, k the k-th label, 255 not annotated; ``(X, Y[, Z])``. Where labels may
@@ -55,14 +61,21 @@ def read_mask(
     Raises:
         ImageError: If the file cannot be read, lies in another grid, or holds what is no label.
     """
-    return read_label_map(mask, schema, image, resample=resample, consensus=consensus).labels
+    found = read_label_map(mask, schema, image, resample=resample, consensus=consensus, drawn_on=drawn_on)
+    return found.labels
 
 
 def read_label_map(
-    mask: Mask, schema: LabelSchema, image: Image, *, resample: bool = False, consensus: Consensus = "staple"
+    mask: Mask,
+    schema: LabelSchema,
+    image: Image,
+    *,
+    resample: bool = False,
+    consensus: Consensus = "staple",
+    drawn_on: ImageRef | None = None,
 ) -> LabelMap:
     """As :func:`read_mask`, with what there is to say about it."""
-    found = read_readers(mask, schema, image, resample=resample)
+    found = read_readers(mask, schema, image, resample=resample, drawn_on=drawn_on)
     if len(found) == 1:
         return found[0]
     from medcnn.data.labels.consensus import agree
@@ -71,18 +84,24 @@ def read_label_map(
     return LabelMap(labels, tuple(dict.fromkeys(note for one in found for note in one.notes)))
 
 
-def read_readers(mask: Mask, schema: LabelSchema, image: Image, *, resample: bool = False) -> list[LabelMap]:
+def read_readers(
+    mask: Mask, schema: LabelSchema, image: Image, *, resample: bool = False, drawn_on: ImageRef | None = None
+) -> list[LabelMap]:
     """The label map of each person who drew the mask, to measure how far they agree; see :func:`read_mask`."""
-    return [_read(ref, mask.names, schema, image, resample) for ref in (mask.image, *mask.readers)]
+    return [_read(ref, mask.names, schema, image, resample, drawn_on) for ref in (mask.image, *mask.readers)]
 
 
-def _read(ref: ImageRef, names: Names, schema: LabelSchema, image: Image, resample: bool) -> LabelMap:
+def _read(
+    ref: ImageRef, names: Names, schema: LabelSchema, image: Image, resample: bool, drawn_on: ImageRef | None
+) -> LabelMap:
     where = ref.paths[0] if ref.paths else ""
     try:
         if ref.paths and ref.reader in ("auto", "dicom") and sniff(where) == "dicom":
-            found = _drawn(ref, names, schema, image, resample)
+            from medcnn.data.labels.drawn import read_drawn
+
+            found = read_drawn(ref, names, schema, image, resample=resample, drawn_on=drawn_on)
             if found is not None:
-                return found
+                return LabelMap(*found)
         return _values(ref, names, schema, image, resample)
     except MedcnnError as error:
         raise ImageError(_as_mask(error.what), where=error.where or where, todo=error.todo) from error
@@ -90,51 +109,6 @@ def _read(ref: ImageRef, names: Names, schema: LabelSchema, image: Image, resamp
 
 def _as_mask(what: str) -> str:
     return what if "mask" in what else f"the mask cannot be read: {what}"
-
-
-def _drawn(ref: ImageRef, names: Names, schema: LabelSchema, image: Image, resample: bool) -> LabelMap | None:
-    """A mask as DICOM segmentation or structure set; ``None`` where the file is another DICOM object."""
-    from medcnn.data.images.dicom_file import open_file, quiet
-    from medcnn.data.images.dicom_header import header_of
-
-    with quiet():
-        source = open_file(ref.paths[0])
-        kind = header_of(source).kind
-        if kind not in ("segmentation", "structure set"):
-            return None
-        if len(ref.paths) > 1:
-            raise ImageError(
-                f"the mask is {len(ref.paths)} files of the kind {kind}",
-                where=os.path.dirname(ref.paths[0]),
-                todo="give one of them; those of several readers are several masks",
-            )
-        if kind == "structure set":
-            from medcnn.data.labels.dicom_rtstruct import read_structures
-
-            return LabelMap(*read_structures(source, schema, names, image))
-        if not source.pixel_key:
-            raise ImageError(
-                "a surface segmentation cannot be used as a mask", where=source.path, todo="export it as voxels"
-            )
-        from medcnn.data.labels.dicom_seg import read_segmentation
-
-        threshold = _threshold(ref.key, source.path)
-        labels, notes = read_segmentation(source, schema, names, image, resample=resample, threshold=threshold)
-        return LabelMap(labels, notes)
-
-
-def _threshold(key: str | None, where: str) -> float:
-    """``threshold=0.3`` as the key of a reference; one half where it is absent."""
-    if key is None:
-        return 0.5
-    name, _, value = key.partition("=")
-    try:
-        found = float(value) if name == "threshold" else -1.0
-    except ValueError:
-        found = -1.0
-    if not 0 < found <= 1:
-        raise ImageError(f"the key {key!r} means nothing for a segmentation", where=where, todo="use threshold=0.5")
-    return found
 
 
 def _values(ref: ImageRef, names: Names, schema: LabelSchema, image: Image, resample: bool) -> LabelMap:

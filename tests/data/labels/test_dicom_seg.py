@@ -240,10 +240,40 @@ def test_broken_files_are_named(
     assert error.value.where == str(tmp_path / "t.dcm")
 
 
-def test_several_files_are_no_mask(tmp_path: Path, series: Any, make: Any, both: Any, labels: Any) -> None:
+def test_several_files_add_up_to_one_mask(tmp_path: Path, series: Any, make: Any, labels: Any) -> None:
+    liver = make.seg(tmp_path / "a.dcm", series, (labels == 1).astype(np.uint8), [make.segment(1, "Liver")])
+    tumour = make.seg(tmp_path / "b.dcm", series, (labels == 2).astype(np.uint8), [make.segment(1, "Tumour")])
+    other = make.seg(tmp_path / "c.dcm", series, (labels == 2).astype(np.uint8), [make.segment(1, "Rib")])
+    paths = [*liver.image.paths, *tumour.image.paths, *other.image.paths]
+    np.testing.assert_array_equal(read_mask(Mask(ImageRef(tuple(paths[:2]))), TWO, series.image), labels)
+    # A file that holds none of the labels is passed over; if all are so, that is an error.
+    names = (("liver", "liver"), ("tumour", "tumour"))
+    np.testing.assert_array_equal(read_mask(Mask(ImageRef(tuple(paths)), names), TWO, series.image), labels)
+    with pytest.raises(ImageError, match="no segment of the mask is one of the labels liver, tumour: it holds 'Rib'"):
+        read_mask(Mask(ImageRef((paths[2], paths[2])), names), TWO, series.image)
+    again = make.seg(tmp_path / "d.dcm", series, (labels > 0).astype(np.uint8), [make.segment(1, "Liver")])
+    with pytest.raises(ImageError, match="overlap in 6 voxels"):
+        read_mask(Mask(ImageRef((*again.image.paths, paths[1]))), TWO, series.image)
+    found = read_mask(Mask(ImageRef((*again.image.paths, paths[1]))), OVERLAPPING, series.image)
+    np.testing.assert_array_equal(found, [labels > 0, labels == 2])
+
+
+def test_a_mask_of_another_series_is_refused(tmp_path: Path, series: Any, make: Any, both: Any, labels: Any) -> None:
     mask = make.seg(tmp_path / "s.dcm", series, labels, both)
-    with pytest.raises(ImageError, match="2 files of the kind segmentation"):
-        read_mask(Mask(ImageRef(mask.image.paths * 2)), TWO, series.image)
+    np.testing.assert_array_equal(read_mask(mask, TWO, series.image, drawn_on=series.ref), labels)
+    sister = make.series(tmp_path / "sister", series="1.2.826.0.1.3680043.8.498.77")
+    with pytest.raises(ImageError, match="refers to another series than that of the image") as error:
+        read_mask(mask, TWO, sister.image, drawn_on=sister.ref)
+    assert "task.resample: true" in error.value.todo
+    found = read_label_map(mask, TWO, sister.image, drawn_on=sister.ref, resample=True)
+    np.testing.assert_array_equal(found.labels, labels)
+    assert found.notes[0] == "the mask was drawn on another series in the same frame of reference"
+    stranger = make.series(
+        tmp_path / "stranger", series="1.2.826.0.1.3680043.8.498.78", frame="1.2.826.0.1.3680043.8.498.79"
+    )
+    for resample in (False, True):
+        with pytest.raises(ImageError, match="another frame of reference"):
+            read_mask(mask, TWO, stranger.image, drawn_on=stranger.ref, resample=resample)
 
 
 def test_an_ordinary_dicom_series_is_a_mask_too(tmp_path: Path, series: Any) -> None:

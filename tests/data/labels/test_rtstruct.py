@@ -180,6 +180,19 @@ def test_one_slice_takes_its_own_contours(tmp_path: Path, series: Any, make: Any
         read_mask(mask, LIVER, Image(one.array))
 
 
+def test_the_series_and_the_frame_of_reference_are_checked(tmp_path: Path, series: Any, make: Any) -> None:
+    rois = [make.roi("Liver", [(SQUARE, 2)])]
+    mask = make.rtstruct(tmp_path / "s.dcm", series, rois)
+    assert read_mask(mask, LIVER, series.image, drawn_on=series.ref).sum() == 12
+    other = make.rtstruct(tmp_path / "t.dcm", series, rois, refers="1.2.3")
+    for resample in (False, True):
+        with pytest.raises(ImageError, match="refers to another series"):
+            read_mask(other, LIVER, series.image, drawn_on=series.ref, resample=resample)
+    elsewhere = make.rtstruct(tmp_path / "u.dcm", series, rois, frame="1.2.3")
+    with pytest.raises(ImageError, match="another frame of reference"):
+        read_mask(elsewhere, LIVER, series.image, drawn_on=series.ref)
+
+
 def test_pydicoms_own_structure_set() -> None:
     # A box of 400 x 300 mm on three slices 10 mm apart, and two points.
     mask = Mask(ImageRef((get_testdata_file("rtstruct.dcm"),)))

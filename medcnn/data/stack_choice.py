@@ -58,7 +58,7 @@ def choose(stacks: Sequence[Stack], rule: StackRule | None, *, single: bool = Fa
         except ImageError as error:
             return Choice((), _left([s for s in stacks if s not in fitting], wanted), error)
     left = _left([s for s in stacks if s not in picked], wanted)
-    failed = next((error for s in picked if (error := _fault(s, stacks, where)) is not None), None)
+    failed = next((fault for s in picked if (fault := _fault(s, stacks, where)) is not None), None)
     return Choice(tuple(s for s in picked if _fault(s, stacks, where) is None), left, failed)
 
 

@@ -78,6 +78,7 @@ def load(**keys: Any) -> Any:
 def test_every_shipped_entry_is_whole() -> None:
     entries = load_catalog()
     wanted = {"phantom", "phantom_abdomen", "phantom_lesion", "phantom_body_width", "mednist", "mednist_abdomen"}
+    wanted |= {"my_dicom", "mr_dicom_series"}
     assert wanted | {"brain_tumor_mri", "my_folder", "my_table", "my_masks", *MEDMNIST, *DECATHLON} <= set(entries)
     tasks = set(registry.names("tasks"))
     for name, entry in entries.items():
@@ -96,7 +97,18 @@ def test_every_shipped_entry_is_whole() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["mednist", "mednist_abdomen", "brain_tumor_mri", "my_folder", "my_table", "my_masks", *MEDMNIST, *DECATHLON],
+    [
+        "mednist",
+        "mednist_abdomen",
+        "brain_tumor_mri",
+        "mr_dicom_series",
+        "my_folder",
+        "my_table",
+        "my_dicom",
+        "my_masks",
+        *MEDMNIST,
+        *DECATHLON,
+    ],
 )
 def test_options_of_every_entry_are_those_of_its_adapter(name: str) -> None:
     entry = find_entry(name)

@@ -14,8 +14,10 @@ from pydicom.data import get_testdata_file
 from medcnn.data.adapters.dicom_tree import dicom_tree
 from medcnn.data.adapters.dicom_tree_values import age_of
 from medcnn.data.dataset import load_dataset
+from medcnn.data.dicom_sources import list_files
 from medcnn.data.grouping import group_cases
-from medcnn.data.images import StackRule, read_case
+from medcnn.data.images import StackRule, read_case, stacks_of
+from medcnn.data.series_index import SeriesIndex
 from medcnn.errors import DataError, RecipeError
 from medcnn.recipe.schema import DataSection
 from medcnn.types import Case, ClassLabel, Dataset, Value
@@ -405,3 +407,28 @@ def test_cases_hold_no_name_and_no_date(tree: Any) -> None:
     assert "Secret" not in repr(case)
     assert "1950" not in repr(case)
     assert case.attributes["age"] == 69
+
+
+@pytest.mark.realdata
+def test_the_real_series_are_found_as_simpleitk_reads_them(realdata: Any) -> None:
+    import numpy as np
+    import SimpleITK
+
+    root = realdata("mr_dicom_series")
+    dataset = load_dataset(DataSection(dataset="mr_dicom_series", root=str(root)))
+    assert sorted(len(c.images[0].paths) for c in dataset) == [22, 22, 32, 35, 40]
+    assert not dataset.exclusions
+    assert len({c.patient for c in dataset}) == 3
+    with SeriesIndex(list_files(root)) as index:
+        stacks = [s for group in index.groups() for s in stacks_of(e.header for e in group)]
+    assert len(stacks) == 5
+    for stack in stacks:
+        reader = SimpleITK.ImageSeriesReader()
+        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(Path(stack.paths[0]).parent)))
+        expected = reader.Execute()
+        # By headers alone, before any pixel is read.
+        np.testing.assert_allclose(stack.spacing, expected.GetSpacing(), rtol=1e-5)
+        directions = np.array(expected.GetDirection()).reshape(3, 3) * expected.GetSpacing()
+        assert stack.affine is not None
+        np.testing.assert_allclose(stack.affine[:3, :3], np.diag([-1, -1, 1]) @ directions, atol=1e-4)
+        np.testing.assert_allclose(stack.affine[:3, 3] * (-1, -1, 1), expected.GetOrigin(), atol=1e-3)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 from PIL import Image as Pillow
 
 from medcnn.data.images import read_image
@@ -169,3 +171,102 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 5)
     with pytest.raises(ImageError, match="too large"):
         read(tmp_path / "a.png")
+
+
+# --- forms that Pillow alone reads otherwise --------------------------------------------------------------------------
+
+WIDE = (np.arange(6 * 4, dtype=np.uint16) * 2700).reshape(4, 6)
+WIDE_RGB = np.stack([WIDE, WIDE[::-1], WIDE[:, ::-1]], axis=-1)
+
+
+def write_tiff(path: Path, values: np.ndarray, photometric: int, planar: int = 1, bits: int | None = None) -> Path:
+    """A plain TIFF of one strip: ``(Y, X)``, ``(Y, X, 3)``, or ``(3, Y, X)`` where ``planar`` is 2."""
+    colour = values.ndim == 3
+    height, width = values.shape[1:] if planar == 2 else values.shape[:2]
+    form = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    data = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    count = 3 if colour else 1
+    planes = 3 if planar == 2 else 1
+    tail = 8 + 2 + 12 * 11 + 4
+    depth = bits or values.dtype.itemsize * 8
+    extra = struct.pack("<3H", depth, depth, depth) + b"\0\0"
+    start = tail + len(extra) + 24
+    strips = struct.pack("<3I", *(start + k * len(data) // planes for k in range(3)))
+    sizes = struct.pack("<3I", *[len(data) // planes] * 3)
+    at = tail + len(extra)
+
+    def entry(tag: int, kind: int, number: int, value: int) -> bytes:
+        packed = struct.pack("<I", value) if kind == 4 or number > 2 else struct.pack("<HH", value, 0)
+        return struct.pack("<HHI", tag, kind, number) + packed
+
+    entries = [
+        entry(256, 4, 1, width),
+        entry(257, 4, 1, height),
+        entry(258, 3, count, tail if colour else depth),
+        entry(259, 3, 1, 1),
+        entry(262, 3, 1, photometric),
+        entry(273, 4, planes, at if planes == 3 else start),
+        entry(277, 3, 1, count),
+        entry(278, 4, 1, height),
+        entry(279, 4, planes, at + 12 if planes == 3 else len(data)),
+        entry(284, 3, 1, planar),
+        entry(339, 3, 1, form),
+    ]
+    head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(entries)) + b"".join(entries) + b"\0\0\0\0"
+    path.write_bytes(head + extra + strips + sizes + data)
+    return path
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (WIDE.astype(np.int32) - 120).astype(np.int8),
+        WIDE.astype(np.uint32) * 65000,
+        WIDE.astype(np.int32) - 30000,
+        WIDE,
+        WIDE / np.float32(7),
+    ],
+    ids=lambda v: str(v.dtype),
+)
+def test_numbers_of_a_tiff_keep_their_sign(tmp_path: Path, values: np.ndarray) -> None:
+    path = write_tiff(tmp_path / "a.tif", values, 1)
+    image = read(path)
+    np.testing.assert_array_equal(image.array[0].T, values)
+    assert image.array.dtype == values.dtype
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))), values)
+
+
+@pytest.mark.parametrize("values", [GREY, WIDE], ids=["8 bit", "16 bit"])
+def test_a_tiff_whose_zero_is_white_is_turned_round(tmp_path: Path, values: np.ndarray) -> None:
+    image = read(write_tiff(tmp_path / "a.tif", values, 0))
+    np.testing.assert_array_equal(image.array[0].T, np.iinfo(values.dtype).max - values)
+    assert image.header["inverted"] is True
+
+
+def test_colours_of_sixteen_bit_are_kept(tmp_path: Path) -> None:
+    write_tiff(tmp_path / "a.tif", WIDE_RGB, 2)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(WIDE_RGB, isVector=True), str(tmp_path / "a.png"))
+    for name in ("a.tif", "a.png"):
+        image = read(tmp_path / name)
+        np.testing.assert_array_equal(image.array, WIDE_RGB.transpose(2, 1, 0))
+        assert image.header["bits"] == 16
+        assert "notes" not in image.header
+
+
+def test_planes_of_eight_bit_are_read_and_of_sixteen_refused(tmp_path: Path) -> None:
+    planes = np.moveaxis(RGB, -1, 0)
+    np.testing.assert_array_equal(
+        read(write_tiff(tmp_path / "a.tif", planes, 2, planar=2)).array, RGB.transpose(2, 1, 0)
+    )
+    with pytest.raises(ImageError, match="16 bit in separate planes"):
+        read(write_tiff(tmp_path / "b.tif", np.moveaxis(WIDE_RGB, -1, 0), 2, planar=2))
+
+
+def test_forms_that_nobody_reads_are_named_as_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="TIFF is damaged, or of a form that is not read"):
+        read(write_tiff(tmp_path / "a.tif", WIDE.astype(np.float64), 1))
+    twelve = bytearray(noise_jpeg())
+    twelve[twelve.index(b"\xff\xc0") + 4] = 12
+    (tmp_path / "a.jpg").write_bytes(twelve)
+    with pytest.raises(ImageError, match="lossless, or of more than 8 bit"):
+        read(tmp_path / "a.jpg")

@@ -1,4 +1,4 @@
-"""JPEG, PNG and TIFF, 8 and 16 bit, grey or RGB.
+"""JPEG, PNG and TIFF, 8 and 16 bit (TIFF 32 too), grey or RGB.
 
 The array is ``(C, X, Y)``: axis 1 is the column. The orientation in EXIF is applied on request only (labels made
 in the stored grid stay right); the header says where there is one. Resolution tags of these formats tell how large to
@@ -18,6 +18,15 @@ from PIL import ImageOps, UnidentifiedImageError
 from medcnn.data.images.colour import to_grey
 from medcnn.data.images.limits import check_size
 from medcnn.data.images.options import PLAIN, ReadOptions
+from medcnn.data.images.raster_forms import (
+    colours_of_16_bit,
+    is_reduced,
+    is_white_zero,
+    require_readable,
+    signed_as_stored,
+    turned_white,
+    unidentified,
+)
 from medcnn.errors import ImageError
 from medcnn.types import Image, ImageRef
 
@@ -36,8 +45,9 @@ def read_raster(ref: ImageRef, options: ReadOptions = PLAIN) -> Image:
         options: ``grey`` turns colour into grey, ``exif`` turns the image as its EXIF orientation says.
 
     Returns:
-        ``(1, X, Y)`` grey or ``(3, X, Y)`` RGB; uint8 or uint16 (uint32, int32 and float32 for such TIFF). Alpha is
-        dropped, palettes are resolved (to grey where all their colours are grey).
+        ``(1, X, Y)`` grey or ``(3, X, Y)`` RGB; uint8 or uint16 (int8, int32, uint32 and float32 for such TIFF).
+        Alpha is dropped, palettes are resolved (to grey where all their colours are grey), and grey whose 0 is white
+        is turned round.
 
     Raises:
         ImageError: If the file is truncated, broken, too large, or none of the formats.
@@ -52,14 +62,17 @@ def read_raster(ref: ImageRef, options: ReadOptions = PLAIN) -> Image:
             pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
             _choose_page(picture, ref.index, pages, path)
             _check_size(picture, path)
-            header = _header(picture, pages, turned=options.exif)
-            array = _pixels(ImageOps.exif_transpose(picture) if options.exif else picture)
+            require_readable(picture, path)
+            header, reduced = _header(picture, pages, turned=options.exif), is_reduced(picture)
+            array = _pixels(ImageOps.exif_transpose(picture) if options.exif else picture, reduced=reduced)
+            if reduced:
+                array = _deep(array, header, path, plain=pages == 1 and not options.exif)
     except FileNotFoundError as error:
         raise ImageError("the file does not exist", where=path) from error
     except Pillow.DecompressionBombError as error:
         raise ImageError(f"the image is too large: {error}", where=path) from error
     except UnidentifiedImageError as error:
-        raise ImageError("this is not a JPEG, PNG or TIFF image", where=path) from error
+        raise ImageError(unidentified(path), where=path, todo="copy it anew, or convert it to PNG") from error
     except IsADirectoryError as error:
         raise ImageError("this is a folder, not an image", where=path) from error
     except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
@@ -109,8 +122,9 @@ def _header(picture: Pillow.Image, pages: int, *, turned: bool) -> dict[str, Any
         notes.append("the alpha channel was dropped")
     if mode in ("CMYK", "YCbCr", "LAB", "HSV", "P", "PA"):
         notes.append(f"colours were converted from {mode}")
-    if mode != "I;16" and _reduced(picture):
-        notes.append("colours or alpha of 16 bit were reduced to 8 bit by the decoder")
+    if is_white_zero(picture):
+        header["inverted"] = True
+        notes.append("the grey scale was inverted, so that white is high")
     if "exif" in picture.info and (turn := picture.getexif().get(_ORIENTATION, 1)) not in (0, 1):
         notes.append(f"EXIF orientation {turn} was {'applied' if turned else 'not applied'}")
     if pages > 1:
@@ -120,33 +134,40 @@ def _header(picture: Pillow.Image, pages: int, *, turned: bool) -> dict[str, Any
     return header
 
 
-def _reduced(picture: Pillow.Image) -> bool:
-    """Whether Pillow unpacks 16-bit samples into 8-bit ones, which it does for all but plain grey."""
-    tile = getattr(picture, "tile", None)
-    raw = tile[0][3] if tile else None
-    raw = raw[0] if isinstance(raw, tuple) else raw
-    return picture.mode in ("LA", "RGB", "RGBA") and isinstance(raw, str) and ";16" in raw
+def _deep(array: NDArray[Any], header: dict[str, Any], path: str, *, plain: bool) -> NDArray[Any]:
+    """Colours of 16 bit, which Pillow cuts to 8."""
+    deep = colours_of_16_bit(path) if plain else None
+    if deep is None or deep.shape[:2] != array.shape[:2]:
+        notes = header.get("notes", ())
+        header["notes"] = (*notes, "colours or alpha of 16 bit were reduced to 8 bit by the decoder")
+        return array
+    header["bits"] = 16
+    return deep if array.ndim == 3 else deep[..., 0]
 
 
-def _pixels(picture: Pillow.Image) -> NDArray[Any]:
+def _pixels(picture: Pillow.Image, *, reduced: bool) -> NDArray[Any]:
     mode = picture.mode
     if mode in _PLAIN:
-        array = np.asarray(picture)
+        array = signed_as_stored(picture, np.asarray(picture))
     elif mode.startswith("I;16"):
         array = np.asarray(picture).astype(np.uint16)
     elif mode == "I":
-        array = np.asarray(picture)
+        array = signed_as_stored(picture, np.asarray(picture))
     elif mode == "1":
         array = np.asarray(picture.convert("L"))
     elif mode == "LA":
         array = np.asarray(picture)[..., 0]
     elif mode == "RGBA":
         array = np.asarray(picture)[..., :3]
+        if reduced and (array == array[..., :1]).all():
+            # Grey with alpha of 16 bit comes as colour.
+            array = array[..., 0]
     else:
         array = np.asarray(picture.convert("RGB"))
         if mode in ("P", "PA") and (array == array[..., :1]).all():
             array = array[..., 0]
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    array = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    return turned_white(picture, array)
 
 
 def _reason(error: Exception) -> str:

@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from medcnn.data.adapters.dicom_tree_labels import ElementLabels, Key, TableOptions, TableRows
+from medcnn.data.adapters.dicom_tree_masks import MaskOptions, Masks, Several, Unlisted
 from medcnn.data.adapters.dicom_tree_values import HEADER, Found, attributes_of, checked_keyword, name_of
 from medcnn.data.adapters.table import case_of, targets_of
 from medcnn.data.adapters.table_labels import Columns
@@ -48,6 +50,12 @@ def dicom_tree(
     header: Mapping[str, str] | None = None,
     one_per: Unit = "series",
     slices: int | None = None,
+    mask_labels: Mapping[str, int | str | tuple[int | str, ...]] | None = None,
+    overlapping: bool = False,
+    mask_kind: Literal["segmentation", "structure set"] | None = None,
+    several_masks: Several = "error",
+    unlisted: Unlisted = "ignore",
+    threshold: float = 0.5,
     workers: int | None = None,
     stack: StackRule | None = None,
     progress: Progress | None = None,
@@ -80,6 +88,15 @@ def dicom_tree(
         header: Names of attributes with the element that holds each; absent: sex, age, scanner, site and modality.
         one_per: What gives one image: each series, each study or each patient.
         slices: Make cases of so many slices of each stack, at even distances; absent: a stack is one volume.
+        mask_labels: Take masks from the segmentations and structure sets that refer to a series: labels with what
+            stands for each in them, a name with ``*`` for any letters, a number or a code, as in
+            ``{liver: Liver*, tumour: [GTV*, SCT:108369006]}``; ``background`` and ``ignore`` take what is no label.
+        overlapping: A voxel may have several labels (a channel each).
+        mask_kind: Take segmentations or structure sets alone; absent: both.
+        several_masks: What several masks of one series are: ``error`` names them, ``merge`` adds them up, ``readers``
+            are several persons' (one reference is made of them), ``last`` is the newest by date and number.
+        unlisted: A label that a mask does not list is not annotated (``ignore``), or ``absent``.
+        threshold: Share of the maximum from which a segment of fractions is present.
         workers: Processes that read headers; absent: one a core.
         stack: The recipe's rule for stacks.
         progress: Advanced by one a header that is read.
@@ -100,7 +117,9 @@ def dicom_tree(
     element = None if label is None or (table is not None and table.columns.label) else checked_keyword(label, "label")
     shown = {n: checked_keyword(k, f"header.{n}") for n, k in (HEADER if header is None else header).items()}
     extra = [*shown.values(), *([element] if element else [])]
-    found, exclusions = _find(listing, extra, workers, progress, _Wanted(stack, one_per, slices, element))
+    drawn = MaskOptions.of(mask_labels, overlapping, mask_kind, several_masks, unlisted, threshold)
+    masks = None if drawn is None else Masks(drawn, listing.base)
+    found, exclusions = _find(listing, extra, workers, progress, _Wanted(stack, one_per, slices, element, masks))
     _require_images(found, exclusions, root)
     reader = ElementLabels.of(element, found, classes, positive, rest, missing, str(root)) if element else None
     maker = _Maker(table, reader, shown, dummy_ids(f.patient for f in found))
@@ -108,16 +127,21 @@ def dicom_tree(
     if table is not None:
         table.require_some(found)
         exclusions += table.exclusions()
-    for line in maker.remarks(found, label):
+    notes = tuple(masks.remarks()) if masks is not None else ()
+    for line in (*maker.remarks(found, label), *notes):
         progress.say(line)
     schema = reader.schema if reader is not None else table.reader.schema if table and table.reader else None
     return Dataset(
         root.stem if root.is_file() else root.name,
         tuple(cases),
-        {} if schema is None else {"class": schema},
+        ({} if schema is None else {"class": schema}) | ({} if drawn is None else {"mask": drawn.schema}),
         (*listing.passed_over, *exclusions, *maker.left),
         patients_known=bool(cases) and all(c.patient is not None for c in cases),
-        facts={"unit": unit, "modality": ", ".join(sorted({f.modality for f in found} - {""})) or None},
+        facts={
+            "unit": unit,
+            "modality": ", ".join(sorted({f.modality for f in found} - {""})) or None,
+            **({"notes": notes} if notes else {}),
+        },
     )
 
 
@@ -129,6 +153,7 @@ class _Wanted:
     one_per: Unit
     slices: int | None
     element: str | None
+    masks: Masks | None = None
 
 
 def _find(
@@ -137,17 +162,32 @@ def _find(
     """The stacks that are picked, and all else that lies there."""
     found: list[Found] = []
     exclusions: list[Exclusion] = []
+    unusable: list[Exclusion] = []
     base = listing.base
     with SeriesIndex(listing, extra=extra, workers=workers, progress=progress) as index:
+        if wanted.masks is not None:
+            wanted.masks.add(index.drawn())
         for entries in index.groups(wanted.one_per):
+            if wanted.masks is not None:
+                wanted.masks.place(entry.header for entry in entries)
             stacks = stacks_of(entry.header for entry in entries)
             place = os.path.dirname(entries[0].header.path)
             choice = choose(stacks, wanted.rule, single=wanted.one_per != "series", where=place)
-            found += [Found.of(stack, base, wanted.slices, wanted.element, extra) for stack in choice.picked]
+            for stack in choice.picked:
+                one = Found.of(stack, base, wanted.slices, wanted.element, extra)
+                mask = None if wanted.masks is None else wanted.masks.of(stack)
+                if isinstance(mask, Exclusion):
+                    unusable.append(replace(mask, case=one.id))
+                else:
+                    found.append(replace(one, mask=mask))
             exclusions += _excluded(choice, stacks, base)
         exclusions += [
             Exclusion(printable(relative(u.path, base)), u.reason, printable(u.path), u.aside) for u in index.unread()
         ]
+    if wanted.masks is not None:
+        masks, drawn = wanted.masks, wanted.masks.files
+        masks.require_some(len(found) + len(unusable), sum(f.mask is not None for f in found), unusable, base)
+        exclusions = [e for e in exclusions if e.path not in drawn] + [*unusable, *masks.exclusions()]
     return found, exclusions
 
 
@@ -197,6 +237,8 @@ class _Maker:
 
     def _whole(self, found: Found) -> Case | None:
         targets: tuple[Target, ...] = () if self._reader is None else (self._reader.read(found),)
+        if found.mask is not None:
+            targets = (*targets, found.mask)
         images: tuple[ImageRef, ...] = (found.ref,)
         case = Case(found.id, images, targets)
         if self._table is not None:

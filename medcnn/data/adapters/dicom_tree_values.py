@@ -14,7 +14,7 @@ from medcnn.data.dicom_sources import relative
 from medcnn.data.images.stacks import Stack
 from medcnn.errors import DataError
 from medcnn.registry import suggest
-from medcnn.types import Attribute, ImageRef
+from medcnn.types import Attribute, ImageRef, Mask
 
 HEADER: Final[Mapping[str, str]] = {
     "sex": "PatientSex",
@@ -45,6 +45,7 @@ class Found:
         modality: DICOM's code.
         values: The values of the element that holds the label in all its files, blank ones left out.
         header: Elements that were asked for, by keyword.
+        mask: What was drawn on it.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Found:
     modality: str
     values: tuple[str, ...]
     header: Mapping[str, str]
+    mask: Mask | None = None
 
     @classmethod
     def of(cls, stack: Stack, base: Path, slices: int | None, element: str | None, kept: Collection[str] = ()) -> Found:

@@ -247,7 +247,8 @@ class _Frames:
     def paint(self, canvas: Canvas, places: Sequence[int], *, flat: bool) -> None:
         """Put the frames onto the canvas; of a flat one those at place 0."""
         chosen = [(n, s, p) for n, s, p in zip(self.numbers, self.slices, places, strict=True) if not flat or p == 0]
-        rows = decode_frames(self.source, self.form, [n for n, _, _ in chosen])
+        # Of no frames a decoder would make all.
+        rows = decode_frames(self.source, self.form, [n for n, _, _ in chosen]) if chosen else iter(())
         for raw, (_, one, place) in zip(rows, chosen, strict=True):
             at = () if flat else (slice(None), slice(None), place)
             values = raw.T

@@ -127,10 +127,15 @@ def as_number(text: str) -> float | None:
 def figure_name(figure: Figure) -> str:
     """The label with average, class and unit, as far as the label does not say them already."""
     name = figure.label
-    if figure.average and figure.average.lower() not in name.lower():
+    if figure.average and not _says(name, figure.average):
         name = f"{name}, {figure.average}"
-    if figure.target and figure.target.lower() not in name.lower():
+    if figure.target and not _says(name, figure.target):
         name = f"{name}, {figure.target}"
-    if figure.unit != "image" and figure.unit.lower() not in name.lower():
+    if figure.unit != "image" and not _says(name, figure.unit):
         name = f"{name}, by {figure.unit}"
     return name
+
+
+def _says(name: str, word: str) -> bool:
+    """Whether a name holds a word as a whole: the class ``1`` is not said by F1."""
+    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", name, re.IGNORECASE) is not None

@@ -165,7 +165,9 @@ class ClassificationTask(Task):
             )
         if not schema.multilabel and len(schema.classes) < 2:
             raise DataError(
-                f"classification needs two classes, found {', '.join(schema.names) or 'none'}", where=dataset.name
+                f"classification needs two classes, found {', '.join(schema.names) or 'none'}",
+                where=dataset.name,
+                todo="add cases of another class: a network has nothing to tell apart here",
             )
         masks = dataset.labels.get("mask")
         if focus and masks is None:

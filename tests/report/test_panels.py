@@ -73,6 +73,8 @@ def test_intervals_and_counts() -> None:
     assert counted(Figure("f", "F", 0.5, 41, unit="patient", interval=made(0.5).interval, clusters=41)) == "41 patients"
     assert figure_name(Figure("f1", "Macro F1", 0.5, 3, average="macro")) == "Macro F1"
     assert figure_name(Figure("f1", "F1", 0.5, 3, average="macro", unit="patient")) == "F1, macro, by patient"
+    assert figure_name(Figure("f1", "F1", 0.5, 3, target="1")) == "F1, 1"
+    assert figure_name(Figure("f1", "F1 of nodule (large)", 0.5, 3, target="nodule (large)")) == "F1 of nodule (large)"
 
 
 def test_a_shared_n_stands_once(shown: Shown) -> None:

@@ -109,7 +109,8 @@ def _read_stack(stack: Stack, sources: dict[str, Source], options: ReadOptions, 
     notes = [*notes, *format_of(sources[stack.slices[0].path]).notes]
     if stack.copies:
         what = "slices" if len(stack.slices) > 1 else "the image"
-        notes.append(f"{stack.copies} repeated copies of {what} were left out")
+        many = "copies" if stack.copies > 1 else "copy"
+        notes.append(f"{stack.copies} repeated {many} of {what} left out")
     assert volume.first is not None
     header = _shown(stack.header, len(stack.slices), volume.first, stack.slices[0].spacing_source, notes)
     if stack.tilt:

@@ -194,12 +194,19 @@ def value_of(dataset: Dataset, key: str) -> Any:
 
 
 def text(dataset: Dataset, key: str) -> str:
-    """An element as text on one line; empty where it is absent, empty or cannot be decoded."""
+    """An element as text on one line; empty where it is absent, empty or cannot be decoded.
+
+    Several values are divided by backslashes, as they are in the file.
+    """
     try:
         value = value_of(dataset, key)
+        several = (
+            not isinstance(value, (str, bytes)) and hasattr(value, "__iter__") and not hasattr(value, "components")
+        )
+        words = "\\".join(map(str, value)) if several else str(value)
     except Exception:
         return ""
-    return "" if value is None else " ".join(str(value).split())
+    return "" if value is None else " ".join(words.split())
 
 
 def numbers(dataset: Dataset, key: str, count: int) -> tuple[float, ...] | None:

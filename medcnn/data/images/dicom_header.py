@@ -262,8 +262,9 @@ def _loose(dataset: Dataset, frame: int, several: bool) -> tuple[str, ...]:
     gradient = items(group(dataset, frame, "MRDiffusionSequence"), "DiffusionGradientDirectionSequence")
     turn = text(gradient[0], "DiffusionGradientOrientation") if gradient else ""
     timing = text(group(dataset, frame, "CardiacSynchronizationSequence"), "NominalCardiacTriggerDelayTime")
-    number = text(group(dataset, frame, "FrameContentSequence"), "FrameAcquisitionNumber")
-    return (echo, kind, modifier, turn, "", "", timing, number, "", "", "", "")
+    content = group(dataset, frame, "FrameContentSequence")
+    number, moment = text(content, "FrameAcquisitionNumber"), text(content, "FrameAcquisitionDateTime")
+    return (echo, kind, modifier, turn, "", "", timing, number, "", "", "", "", moment)
 
 
 def _b_value(dataset: Dataset) -> str:

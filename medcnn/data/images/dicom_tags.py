@@ -17,8 +17,10 @@ FIRM: Final = ("StackID", "EchoNumbers", "TemporalPositionIdentifier", "Diffusio
 LOOSE: Final = (
     "EchoTime", "ImageType", "InversionTime", "DiffusionGradientOrientation", "FrameReferenceTime",
     "NominalPercentageOfCardiacPhase", "TriggerTime", "AcquisitionNumber", "FlipAngle", "RepetitionTime",
-    "ContrastBolusAgent", "ConvolutionKernel",
+    "ContrastBolusAgent", "ConvolutionKernel", "AcquisitionTime",
 )  # fmt: skip
+# Of these only the order may be shown: a time of day is about a person.
+MOMENTS: Final = ("AcquisitionTime",)
 
 # b-values and directions that stand in private elements, and what their first line must say.
 SIEMENS_CREATOR, SIEMENS_B, SIEMENS_DIRECTION = 0x00190010, 0x0019100C, 0x0019100E

@@ -146,6 +146,8 @@ def pick(stacks: Sequence[Stack], rule: StackRule | None = None, where: str = ""
         return _preferred(fitting, rule.prefer, where)
     names = sorted({name for s in fitting for name, _ in s.differing})
     apart = f", which differ in {', '.join(names)}" if names else ""
+    if not any(s.header.series for s in fitting):
+        apart = ", for without a SeriesInstanceUID each file stands for itself"
     raise ImageError(
         f"there are {len(fitting)} stacks{apart}: {_listed(fitting)}",
         where=where,

@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.data.images.dicom_header import Header, Slice
-from medcnn.data.images.dicom_stack import NoStackError, Order, order_slices, places, single_affine
-from medcnn.data.images.dicom_tags import FIRM, LOOSE
+from medcnn.data.images.dicom_stack import NoStackError, Order, along, order_slices, places, single_affine
+from medcnn.data.images.dicom_tags import FIRM, LOOSE, MOMENTS
 from medcnn.geometry.affines import plane_of, spacing_of
 from medcnn.types import ImageRef
 
@@ -272,10 +273,16 @@ def _divide_loosely(members: list[Member], keys: Iterable[int]) -> list[list[Mem
             continue
         left = sum(len(p) - len(places([one for _, one in p])) for p in parts)
         evenly = all(_order([one for _, one in p]) is not None for p in parts)
-        if (repeats and left < repeats) or evenly:
+        if (repeats and left < repeats) or (evenly and not _joinable(parts)):
             later = [k for k in remaining if k != key]
             return [piece for part in parts for piece in _divide_loosely(part, later)]
     return [members]
+
+
+def _joinable(parts: list[list[Member]]) -> bool:
+    """Whether two neighbours are one stack: what divides these, such as the turn of the gantry, divides no stack."""
+    ordered = sorted(parts, key=lambda part: min(along(one) for _, one in part))
+    return any(_order([one for _, one in (*a, *b)]) is not None for a, b in pairwise(ordered))
 
 
 def _order(slices: Sequence[Slice]) -> Order | None:
@@ -292,6 +299,10 @@ def _telling(parts: list[list[Member]]) -> list[tuple[tuple[str, str], ...]]:
     if len(parts) < 2:
         return [() for _ in parts]
     facts = [_facts(part) for part in parts]
+    for name in MOMENTS:
+        moments = sorted({fact[name] for fact in facts} - {""})
+        for fact in facts:
+            fact[name] = f"{moments.index(fact[name]) + 1} of {len(moments)}" if fact[name] else ""
     names = [name for name in facts[0] if len({fact[name] for fact in facts}) > 1]
     return [tuple((name, fact[name]) for name in names if fact[name]) for fact in facts]
 

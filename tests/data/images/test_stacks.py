@@ -83,6 +83,7 @@ def test_a_localizer_inside_a_series_is_set_aside(write: Write) -> None:
         ("AcquisitionNumber", 1, 2),
         ("TriggerTime", 10.0, 500.0),
         ("ImageType", ["ORIGINAL", "PRIMARY", "M"], ["ORIGINAL", "PRIMARY", "P"]),
+        ("AcquisitionTime", "101500", "101700"),
     ],
 )
 def test_slices_in_one_place_are_told_apart(write: Write, name: str, first: Any, second: Any) -> None:
@@ -120,6 +121,51 @@ def test_two_runs_of_different_spacing_are_divided_by_their_acquisition(write: W
     paths = [*write("a", [0, 1, 2, 3], AcquisitionNumber=1), *write("b", [10, 15, 20], AcquisitionNumber=2)]
     found = stacks(*paths)
     assert sorted((len(s.slices), round((s.spacing or (0, 0, 0))[2], 3)) for s in found) == [(3, 5.0), (4, 1.0)]
+
+
+def test_a_fault_is_named_where_the_acquisition_changes_with_the_gantry(write: Write) -> None:
+    def turns(name: str, heights: list[float], per_turn: int) -> Stack:
+        options: dict[str, Any] = {"SeriesInstanceUID": name}
+        paths = [write(f"{name}{k}", [z], AcquisitionNumber=k // per_turn, **options)[0] for k, z in enumerate(heights)]
+        (found,) = stacks(*paths)
+        return found
+
+    # A slice is missing between two turns of four: each turn is even, and none of them is the stack.
+    gap = turns("1", [float(z) for z in range(16) if z != 8], 4)
+    assert len(gap.slices) == 15
+    assert "1 slice is missing" in gap.problem
+    head = turns("2", [*(5.0 * k for k in range(6)), *(30.0 + 10 * k for k in range(6))], 2)
+    assert "not evenly spaced: gaps from 5.00 to 10.00 mm" in head.problem
+
+
+def test_moments_are_told_by_their_order_never_by_the_time_of_day(write: Write) -> None:
+    paths = [path for t in (3, 1, 2) for path in write(f"t{t}", [0, 3, 6], AcquisitionTime=f"10{t}500", first=10 * t)]
+    found = stacks(*paths)
+    assert {dict(s.differing)["AcquisitionTime"]: int(read_stack(s).array.max()) for s in found} == {
+        "1 of 3": 12,
+        "2 of 3": 22,
+        "3 of 3": 32,
+    }
+    with pytest.raises(ImageError, match="differ in AcquisitionTime") as error:
+        read_image(ImageRef(tuple(paths)))
+    assert "500" not in str(error.value)
+    twice = [*write("a", [0], AcquisitionTime="101500"), *write("b", [0, 1], AcquisitionTime="101600")]
+    with pytest.raises(
+        ImageError, match=r"1 place holds more than one slice.*they differ in AcquisitionTime\n"
+    ) as error:
+        read_image(ImageRef(tuple(twice)))
+
+
+def test_values_of_an_element_are_divided_as_in_the_file(write: Write) -> None:
+    paths = [path for t in "WF" for path in write(t, [0, 3], ImageType=["DERIVED", "PRIMARY", t])]
+    assert {s.key for s in stacks(*paths)} == {r"ImageType=DERIVED\PRIMARY\W", r"ImageType=DERIVED\PRIMARY\F"}
+
+
+def test_files_without_a_series_uid_stand_for_themselves(write: Write) -> None:
+    paths = write("a", [0, 2, 4], SeriesInstanceUID=None)
+    assert counts(stacks(*paths)) == [1, 1, 1]
+    with pytest.raises(ImageError, match="3 stacks, for without a SeriesInstanceUID each file stands for itself"):
+        read_image(ImageRef(tuple(paths)))
 
 
 def test_siemens_b_values_stand_in_private_elements(write: Write) -> None:

@@ -11,13 +11,14 @@ from medcnn.data.audit_headers import HeaderFacts, header_table, identity_findin
 from medcnn.data.audit_images import exclusion_table, identical_images, identical_sets, image_tables, surplus
 from medcnn.data.audit_labels import attribute_tables, label_tables, patient_tables
 from medcnn.data.audit_near import near_table
+from medcnn.data.audit_targets import MaskFacts, box_table, mask_table
 from medcnn.data.facts import ImageFacts
 from medcnn.data.finding import SEVERITIES, Finding, Severity, examples
 from medcnn.data.grouping import plural, printable
 from medcnn.data.near_duplicates import NearDuplicates
 from medcnn.data.split import Split
 from medcnn.files import write_json
-from medcnn.types import Dataset, Exclusion
+from medcnn.types import Boxes, Dataset, Exclusion
 
 __all__ = ["Audit", "Finding", "audit", "identical_sets", "surplus", "write_audit"]
 
@@ -33,7 +34,8 @@ class Audit:
         cases: Number of usable cases.
         findings: Errors first, then cautions, then what is good to know.
         tables: ``patients``, ``identical``, ``images``, ``labels``, ``attributes``, ``exclusions``, plain values;
-            with a split ``parts``, and where it was looked for ``near_duplicates`` and ``headers``.
+            with boxes ``boxes``, with a split ``parts``, and where it was looked for ``near_duplicates``, ``headers``
+            and ``masks``.
     """
 
     dataset: str
@@ -80,6 +82,7 @@ def audit(
     *,
     near: NearDuplicates | None = None,
     headers: Sequence[HeaderFacts] | None = None,
+    masks: Sequence[MaskFacts] | None = None,
 ) -> Audit:
     """Look at a dataset as a whole.
 
@@ -90,36 +93,33 @@ def audit(
         split: With a split, identical images in more than one of its parts are an error.
         near: Verified near-duplicates, where they were looked for.
         headers: What the DICOM headers say of persons, where they were looked at.
+        masks: What the masks hold, where they were read.
     """
-    labels, findings = label_tables(dataset)
-    patients, more = patient_tables(dataset)
-    attributes, other = attribute_tables(dataset)
-    findings += [*more, *other, *identity_findings(dataset, headers or ())]
     known = {case.id for case in dataset.cases}
     facts = [f for f in facts if f.case in known]
-    images, more = image_tables(facts)
-    identical, other = identical_images(dataset, facts, split)
     left_out = tuple(dict.fromkeys([*dataset.exclusions, *exclusions]))
-    excluded, last = exclusion_table(left_out, known)
-    findings += [*more, *other, *last, *_unread(dataset, facts, left_out)]
-    tables = {
-        "patients": patients,
-        "identical": identical,
-        "images": {"read": len(facts), **images},
-        "labels": labels,
-        "attributes": attributes,
-        "exclusions": excluded,
+    found: dict[str, tuple[Any, list[Finding]]] = {
+        "labels": label_tables(dataset),
+        "patients": patient_tables(dataset),
+        "attributes": attribute_tables(dataset),
+        "images": image_tables(facts),
+        "identical": identical_images(dataset, facts, split),
+        "exclusions": exclusion_table(left_out, known),
     }
     if near is not None:
-        tables["near_duplicates"], more = near_table(dataset, near, split)
-        findings += more
+        found["near_duplicates"] = near_table(dataset, near, split)
     if headers is not None:
-        tables["headers"], more = header_table(headers)
-        findings += more
+        found["headers"] = header_table(headers)
+    if masks and "mask" in dataset.labels:
+        found["masks"] = mask_table(dataset.labels["mask"], masks)
+    if any(case.target(Boxes) is not None for case in dataset.cases):
+        found["boxes"] = box_table(dataset, facts)
     if split is not None:
-        tables["parts"] = dict(split.facts.get("counts", {}))
-    ordered = sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
-    return Audit(dataset.name, len(dataset.cases), tuple(ordered), tables)
+        found["parts"] = dict(split.facts.get("counts", {})), []
+    findings = [f for _, some in found.values() for f in some]
+    findings += [*identity_findings(dataset, headers or ()), *_unread(dataset, facts, left_out)]
+    findings.sort(key=lambda f: SEVERITIES.index(f.severity))
+    return Audit(dataset.name, len(dataset.cases), tuple(findings), {name: table for name, (table, _) in found.items()})
 
 
 def _unread(dataset: Dataset, facts: Sequence[ImageFacts], exclusions: Sequence[Exclusion]) -> list[Finding]:

@@ -175,9 +175,11 @@ def image_tables(facts: Sequence[ImageFacts]) -> tuple[dict[str, Any], list[Find
     shapes = Counter(f.shape for f in facts)
     spacings = Counter(None if f.spacing is None else tuple(round(s, 3) for s in f.spacing) for f in facts)
     tables = {
-        "sizes": _counted(shapes, lambda s: list(s)),
+        "read": len(facts),
+        "sizes": _counted(shapes, list) | _extent([f.shape for f in facts]),
         "dtypes": _counted(Counter(f.dtype for f in facts), str),
-        "spacings": _counted(spacings, lambda s: None if s is None else list(s)),
+        "spacings": _counted(spacings, lambda s: None if s is None else list(s))
+        | _extent([f.spacing for f in facts if f.spacing is not None]),
         "intensities": [_range(dtype, facts) for dtype in sorted({f.dtype for f in facts})],
     }
     return tables, _image_findings(facts)
@@ -186,6 +188,16 @@ def image_tables(facts: Sequence[ImageFacts]) -> tuple[dict[str, Any], list[Find
 def _counted(counter: Counter[Any], plain: Callable[[Any], Any]) -> dict[str, Any]:
     common = sorted(counter.items(), key=lambda kv: (-kv[1], str(kv[0])))
     return {"distinct": len(counter), "values": [{"value": plain(v), "cases": n} for v, n in common[:_SHOWN]]}
+
+
+def _extent(values: Sequence[tuple[float, ...]]) -> dict[str, list[float]]:
+    """Smallest, middle and largest along each axis, of the images that have as many axes as most."""
+    if not values:
+        return {}
+    axes = Counter(map(len, values)).most_common(1)[0][0]
+    table = np.array([v for v in values if len(v) == axes], np.float64)
+    rows = {"low": table.min(0), "median": np.median(table, axis=0), "high": table.max(0)}
+    return {name: [round(float(v), 4) for v in row] for name, row in rows.items()}
 
 
 def _range(dtype: str, facts: Sequence[ImageFacts]) -> dict[str, Any]:

@@ -41,7 +41,9 @@ def label_tables(dataset: Dataset) -> tuple[dict[str, Any], list[Finding]]:
         tables["value"] = _value_table(cases)
     missing = [c.id for c in cases if _unlabelled(c)]
     tables["unlabelled"] = len(missing)
-    if missing:
+    if missing and len(missing) == len(cases):
+        findings.append(Finding("labels-missing", "info", "no case has a label", len(missing)))
+    elif missing:
         text = plural(len(missing), "case has", "cases have") + " no label, left out of the loss and the counts"
         findings.append(Finding("labels-missing", "caution", text, len(missing), examples(missing)))
     return tables, findings

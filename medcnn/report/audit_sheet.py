@@ -10,8 +10,8 @@ from typing import Any
 import medcnn
 from medcnn.evaluation.results import GalleryItem, GalleryPanel
 from medcnn.files import write_text
+from medcnn.report.audit_part import audit_section
 from medcnn.report.document import Block, Cell, Document, Section, TableBlock
-from medcnn.report.findings import audit_section
 from medcnn.report.formatting import number, plural
 from medcnn.report.html import render
 from medcnn.report.panels import Pictures, gallery
@@ -19,6 +19,34 @@ from medcnn.report.privacy import Shown, mask
 from medcnn.report.pseudonyms import FILE_NAME, Pseudonyms
 
 _SIDE = 112
+_MOST_VALUES = 8
+_CLASSES = {"class": "Class", "present": "Present", "absent": "Absent", "missing": "Missing", "patients": "Patients"}
+_MASKS = {
+    "label": "Label",
+    "cases": "Cases that show it",
+    "low": "Smallest share",
+    "median": "Median share",
+    "high": "Largest share",
+}
+_BOXES = {"label": "Label", "boxes": "Boxes", "cases": "Cases"}
+_INTENSITIES = {
+    "dtype": "Stored as",
+    "images": "Images",
+    "low": "Lowest",
+    "median_low": "Median of lowest",
+    "median_high": "Median of highest",
+    "high": "Highest",
+}
+_LEFT_OUT = {"reason": "Reason", "count": "Cases or files"}
+_ATTRIBUTES = {
+    "attribute": "Attribute",
+    "available": "Known",
+    "missing": "Missing",
+    "distinct": "Values",
+    "low": "Lowest",
+    "median": "Median",
+    "high": "Highest",
+}
 _LISTS = {"sizes": "Sizes (channels and axes)", "spacings": "Spacings in mm", "dtypes": "Stored types"}
 
 
@@ -96,35 +124,45 @@ def _gallery(
 
 
 def _tables(audit: Mapping[str, Any], shown: Shown) -> Section | None:
-    blocks: list[Block] = []
-    classes = audit.get("labels", {}).get("classes", [])
-    if classes:
-        columns = ["Class", "Present", "Absent", "Missing", "Patients"]
-        keys: tuple[str, ...] = ("present", "absent", "missing", "patients")
-        lines = [[Cell(str(row["class"])), *(_count(row.get(key)) for key in keys)] for row in classes]
-        blocks.append(TableBlock("Classes", columns, lines))
-    images = audit.get("images", {})
-    for key, title in _LISTS.items():
-        values = images.get(key, {}).get("values", [])
-        if values:
-            rest = images[key].get("distinct", 0) - len(values)
-            lines = [[Cell(_plain(row["value"])), _count(row["cases"])] for row in values]
-            caption = f"{rest:,} more values are in audit.json." if rest > 0 else ""
-            blocks.append(TableBlock(title, ["Value", "Cases"], lines, caption))
-    ranges = images.get("intensities", [])
-    if ranges:
-        keys = ("images", "low", "median_low", "median_high", "high")
-        columns = ["Stored as", "Images", "Lowest", "Median of lowest", "Median of highest", "Highest"]
-        lines = [[Cell(str(row["dtype"])), *(_count(row.get(key)) for key in keys)] for row in ranges]
-        blocks.append(TableBlock("Intensities", columns, lines))
-    left_out = audit.get("exclusions", [])
-    if left_out:
-        lines = [[Cell(shown.text(str(row["reason"]))), _count(row["count"])] for row in left_out]
-        blocks.append(TableBlock("Left out", ["Reason", "Cases or files"], lines))
+    images, masks, boxes = (audit.get(key, {}) for key in ("images", "masks", "boxes"))
+    found = [
+        _table("Classes", _CLASSES, audit.get("labels", {}).get("classes", [])),
+        _table("Masks", _MASKS, masks.get("labels", []), "Shares are of the voxels of the images that show the label."),
+        _table("Boxes", _BOXES, boxes.get("labels", [])),
+        *(_values(title, images.get(key, {})) for key, title in _LISTS.items()),
+        _table("Intensities", _INTENSITIES, images.get("intensities", [])),
+        _table("Left out", _LEFT_OUT, [r | {"reason": shown.text(str(r["reason"]))} for r in audit["exclusions"]]),
+        _table("Attributes", _ATTRIBUTES, audit.get("attributes", [])),
+    ]
+    blocks: list[Block] = [block for block in found if block is not None]
     return Section("tables", "Labels and images", blocks) if blocks else None
 
 
+def _table(
+    title: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], caption: str = ""
+) -> TableBlock | None:
+    """Rows of ``audit.json`` under the columns that are named, the first of which is a text."""
+    first, *rest = columns
+    lines = [[Cell(_plain(row.get(first))), *(_count(row.get(key)) for key in rest)] for row in rows]
+    return TableBlock(title, list(columns.values()), lines, caption) if lines else None
+
+
+def _values(title: str, table: Mapping[str, Any]) -> TableBlock | None:
+    """The most frequent values; of many of them the extent too."""
+    values = table.get("values", [])[:_MOST_VALUES]
+    lines = [[Cell(_plain(row["value"])), _count(row["cases"])] for row in values]
+    caption = ""
+    if table.get("distinct", 0) > len(values):
+        caption = f"The {len(values)} most frequent of {table['distinct']:,}"
+        if "low" in table:
+            caption += f"; from {_plain(table['low'])} to {_plain(table['high'])}, median {_plain(table['median'])}"
+        caption += "."
+    return TableBlock(title, ["Value", "Cases"], lines, caption) if lines else None
+
+
 def _count(value: Any) -> Cell:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return Cell("–" if value is None else number(value), numeric=True)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import medcnn
 from medcnn.evaluation.results import DistributionPanel, Evaluation, MatrixPanel
 from medcnn.files import write_text
+from medcnn.report.audit_part import audit_section
 from medcnn.report.cohort import attribute_levels, flow_section, split_section
 from medcnn.report.document import Document, Section
 from medcnn.report.findings import (
-    audit_section,
     comparison_section,
     headline_section,
     notes_section,

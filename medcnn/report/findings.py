@@ -11,14 +11,12 @@ from medcnn.evaluation.results import Evaluation, Figure, GalleryPanel, Panel, T
 from medcnn.report.document import (
     Block,
     CardsBlock,
-    Cell,
     CodeBlock,
     LinesBlock,
     PairsBlock,
     Section,
-    TableBlock,
 )
-from medcnn.report.formatting import figure_name, number, plain, plural
+from medcnn.report.formatting import figure_name, plain, plural
 from medcnn.report.panels import Pictures, cards, table, to_blocks
 from medcnn.report.privacy import Machine, Shown, basename, is_local, reduce_paths
 from medcnn.report.runfiles import RunFiles
@@ -30,11 +28,6 @@ SECTIONS = {
     "folds": "Spread between folds",
     "cases": "Cases worth a look",
 }
-_MOST_EXAMPLES = 5
-_MOST_FACTS = 20
-# The parts stand in the section on the split, what was left out in the flow of cases.
-_AUDIT_ELSEWHERE = ("findings", "headline", "parts", "exclusions")
-_SEVERITIES = ("error", "caution", "warning", "info")
 
 
 def headline(evaluation: Evaluation) -> list[Figure]:
@@ -133,77 +126,6 @@ def _named_apart(panel: Panel, name: str) -> Panel:
     if not isinstance(panel, GalleryPanel):
         return panel
     return replace(panel, items=[replace(item, case=f"{name}/{item.case}") for item in panel.items])
-
-
-def audit_section(audit: Mapping[str, Any] | None, shown: Shown) -> Section | None:
-    """What the audit of the data found."""
-    if audit is None:
-        return None
-    blocks: list[Block] = []
-    lines = [shown.text(str(line)) for line in audit.get("headline", ())]
-    if lines:
-        blocks.append(LinesBlock(lines))
-    findings = [f for f in audit.get("findings", ()) if isinstance(f, Mapping)]
-    findings.sort(key=lambda f: _rank(str(f.get("severity", "info"))))
-    if findings:
-        columns = ["Severity", "Finding", "Count", "Examples"]
-        blocks.append(TableBlock("Findings", columns, [_finding(f, shown) for f in findings]))
-    for key, value in audit.items():
-        facts = _facts(value, shown) if key not in _AUDIT_ELSEWHERE and isinstance(value, Mapping) else []
-        if facts:
-            rest = len(facts) - _MOST_FACTS
-            caption = f"{plural(rest, 'further entry is', 'further entries are')} in audit.json." if rest > 0 else ""
-            title = shown.text(key).replace("_", " ").capitalize()
-            blocks.append(PairsBlock(title, facts[:_MOST_FACTS], caption))
-    if not findings:
-        blocks.append(LinesBlock(["The audit found nothing to remark."]))
-    return Section("audit", "Audit of the data", blocks)
-
-
-def _rank(severity: str) -> int:
-    return _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
-
-
-def _finding(finding: Mapping[str, Any], shown: Shown) -> list[Cell]:
-    severity = str(finding.get("severity", "info"))
-    count = finding.get("count")
-    named = list(_leaves(finding.get("examples") or finding.get("cases") or ()))
-    text = ", ".join(shown.identifier(e) for e in named[:_MOST_EXAMPLES])
-    if len(named) > _MOST_EXAMPLES:
-        text += ", …"
-    return [
-        Cell(severity, tag=severity if severity in _SEVERITIES else "info"),
-        Cell(shown.text(str(finding.get("what", "")))),
-        Cell(number(count) if isinstance(count, int) else plain(count), numeric=True),
-        Cell(text),
-    ]
-
-
-def _leaves(value: Any) -> list[str]:
-    if isinstance(value, Mapping):
-        return [leaf for v in value.values() for leaf in _leaves(v)]
-    if isinstance(value, (list, tuple)):
-        return [leaf for v in value for leaf in _leaves(v)]
-    return [str(value)]
-
-
-def _facts(value: Mapping[str, Any], shown: Shown, prefix: str = "") -> list[tuple[str, str]]:
-    """Numbers and short texts; lists of texts are left out, for they name cases."""
-    pairs: list[tuple[str, str]] = []
-    for key, item in value.items():
-        title = f"{prefix}{shown.text(str(key)).replace('_', ' ')}"
-        if is_local(str(key)) or item is None or key in ("examples", "cases"):
-            continue
-        if isinstance(item, Mapping):
-            pairs += _facts(item, shown, f"{title}: ")
-        elif isinstance(item, (list, tuple)):
-            if item and all(isinstance(v, (int, float)) for v in item) and len(item) <= 8:
-                pairs.append((title, ", ".join(number(v) for v in item)))
-        elif isinstance(item, str):
-            pairs.append((title, shown.text(item)))
-        else:
-            pairs.append((title, number(item)))
-    return pairs
 
 
 def provenance_section(provenance: Mapping[str, Any] | None) -> Section | None:

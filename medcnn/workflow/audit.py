@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from medcnn.data.audit import Audit, audit, write_audit
 from medcnn.data.audit_headers import read_headers
 from medcnn.data.audit_images import class_names
 from medcnn.data.audit_near import other_label
+from medcnn.data.audit_targets import read_masks
 from medcnn.data.cache import default_cache_folder
 from medcnn.data.grouping import printable
 from medcnn.data.near_duplicates import TURNS, NearDuplicates, NearPair
@@ -71,8 +72,9 @@ def run_audit(source: Source, out: Path | None, progress: Progress, *, near: boo
         found = search(seen.cases, seen.facts, default_cache_folder(), threads=cores, progress=progress, seen=seen)
     progress.start("reading headers", len(dataset.cases), "cases")
     headers = read_headers(dataset.cases, progress)
+    masks = read_masks(dataset, seen.cases, threads=cores, progress=progress)
     progress.finish()
-    result = audit(dataset, seen.facts, seen.exclusions, near=found, headers=headers or None)
+    result = audit(dataset, seen.facts, seen.exclusions, near=found, headers=headers or None, masks=masks or None)
     if out is not None:
         write_audit(out, result)
         write_table(out / TABLE, dataset, seen, found)
@@ -148,11 +150,7 @@ def _write_sheet(out: Path, source: Source, result: Audit, seen: Thumbnails, nea
     chosen = random.Random(0).sample(list(seen.cases), min(SHOWN_CASES, len(seen.cases)))
     place = {case.id: i for i, case in enumerate(dataset.cases)}
     random_cases = [SheetCase(c.id, label_text(dataset, c)) for c in sorted(chosen, key=lambda c: place[c.id])]
-    pairs = []
-    for number, pair in enumerate(_shown_pairs(near.pairs if near else (), by_id), 1):
-        text = f"pair {number}, likeness {pair.score:.2f}" + (f", {TURNS[pair.turn]}" if pair.turn else "")
-        for name in (pair.first, pair.second):
-            pairs.append(SheetCase(name, "; ".join(filter(None, [label_text(dataset, by_id[name]), text]))))
+    pairs = [SheetCase(*line) for line in _pair_lines(dataset, near, by_id)]
     unlike = [
         SheetCase(name, label_text(dataset, by_id[name]))
         for finding in result.findings
@@ -166,17 +164,6 @@ def _write_sheet(out: Path, source: Source, result: Audit, seen: Thumbnails, nea
         image = read_case(by_id[name])
         return to_picture(replace(image, array=middle_slice(image)))
 
-    rows = [
-        {
-            "case": c.id,
-            "patient": c.patient or "",
-            "group": c.group or "",
-            "cluster": c.cluster or "",
-            "study": c.study or "",
-            "paths": "|".join(p for ref in c.images for p in ref.paths),
-        }
-        for c in dataset.cases
-    ]
     left_out = [{"case": e.case, "path": e.path} for e in (*dataset.exclusions, *seen.exclusions)]
     words = [n for schema in dataset.labels.values() for n in schema.names]
     write_audit_sheet(
@@ -186,11 +173,31 @@ def _write_sheet(out: Path, source: Source, result: Audit, seen: Thumbnails, nea
         pairs,
         unlike=unlike,
         pictures=picture,
-        rows=rows,
+        rows=[_row(c) for c in dataset.cases],
         exclusions=left_out,
         keep=words,
         title=str(dataset.facts.get("title") or dataset.name),
     )
+
+
+def _pair_lines(dataset: Dataset, near: NearDuplicates | None, cases: Mapping[str, Case]) -> Iterator[tuple[str, str]]:
+    """Case and text of both pictures of each pair that is shown."""
+    for number, pair in enumerate(_shown_pairs(near.pairs if near else (), cases), 1):
+        text = f"pair {number}, likeness {pair.score:.2f}" + (f", {TURNS[pair.turn]}" if pair.turn else "")
+        for name in (pair.first, pair.second):
+            yield name, "; ".join(filter(None, [label_text(dataset, cases[name]), text]))
+
+
+def _row(case: Case) -> dict[str, str]:
+    """What of a case the page needs to give it a pseudonym."""
+    return {
+        "case": case.id,
+        "patient": case.patient or "",
+        "group": case.group or "",
+        "cluster": case.cluster or "",
+        "study": case.study or "",
+        "paths": "|".join(p for ref in case.images for p in ref.paths),
+    }
 
 
 def _shown_pairs(pairs: Sequence[NearPair], cases: Mapping[str, Case]) -> list[NearPair]:

@@ -242,13 +242,7 @@ def build_cache(
     try:
         progress.advance(len(unreadable))
         _write(usable, list(unreadable.values()), preprocessor, temporary, workers, progress)
-        try:
-            os.rename(temporary, folder / key)
-        except OSError:
-            # Another process finished the same cache first: its bytes are the same. A damaged one is replaced.
-            if Cache.open(folder / key, cases) is None:
-                shutil.rmtree(folder / key, ignore_errors=True)
-                os.rename(temporary, folder / key)
+        _give_name(temporary, folder / key, cases)
     except OSError as error:
         raise explain(error, folder) from error
     finally:
@@ -257,6 +251,17 @@ def build_cache(
     if made is None:
         raise RunError("the cache was changed while it was written", where=str(folder / key), todo="run again")
     return made
+
+
+def _give_name(temporary: Path, final: Path, cases: Sequence[Case]) -> None:
+    """Let a whole cache take its name."""
+    try:
+        os.rename(temporary, final)
+    except OSError:
+        # Another process finished the same cache first: its bytes are the same. A damaged one is replaced.
+        if Cache.open(final, cases) is None:
+            shutil.rmtree(final, ignore_errors=True)
+            os.rename(temporary, final)
 
 
 def steps_digest(preprocessor: Preprocessor) -> str:

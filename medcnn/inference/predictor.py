@@ -107,21 +107,10 @@ def predict_cases(
         batch_size = 1
 
     def flush() -> None:
-        if not waiting:
-            return
-        images = np.stack([sample.image for _, sample in waiting])
-        padded = np.zeros((batch_size, *images.shape[1:]), np.float32)
-        padded[: len(images)] = images
-        tensor = to_device(torch.from_numpy(padded), hardware)
-        by_model = []
-        for model in models:
-            with inference_mode(model.model, hardware):
-                by_model.append(model.model.predict(tensor))
-        for k, (case, sample) in enumerate(waiting):
-            combined = models[0].task.combine([predictions[k] for predictions in by_model])
-            if keep is not None:
-                combined = keep(case, combined, Placement(sample.matrix, sample.original_shape))
-            found[case.id] = combined
+        together = predict_samples(models, [sample for _, sample in waiting], hardware, batch_size)
+        for (case, sample), prediction in zip(waiting, together, strict=True):
+            placement = Placement(sample.matrix, sample.original_shape)
+            found[case.id] = prediction if keep is None else keep(case, prediction, placement)
         waiting.clear()
 
     for case in cases:
@@ -132,5 +121,21 @@ def predict_cases(
         progress.advance(1)
         if len(waiting) == batch_size:
             flush()
-    flush()
+    if waiting:
+        flush()
     return found, unreadable
+
+
+def predict_samples(
+    models: Sequence[Model], samples: Sequence[Sample], hardware: Hardware, batch_size: int
+) -> list[Prediction]:
+    """One prediction a sample, combined over the models; the batch is padded to its full size."""
+    images = np.stack([sample.image for sample in samples])
+    padded = np.zeros((batch_size, *images.shape[1:]), np.float32)
+    padded[: len(images)] = images
+    tensor = to_device(torch.from_numpy(padded), hardware)
+    by_model = []
+    for model in models:
+        with inference_mode(model.model, hardware):
+            by_model.append(model.model.predict(tensor))
+    return [models[0].task.combine([own[k] for own in by_model]) for k in range(len(samples))]

@@ -186,15 +186,9 @@ class SegmentationTask(Task):
                 f"there is no label {unknown[0]!r}", where="task.pairs", todo=f"choose from {', '.join(schema.names)}"
             )
         return cls(
-            schema,
-            overlap=overlap,
-            window_batch=window_batch,
-            mirror=mirror,
-            pairs=pairs,
-            resample=resample,
-            consensus=consensus,
-            postprocess=postprocess,
-        )
+            schema, overlap=overlap, window_batch=window_batch, mirror=mirror, pairs=pairs, resample=resample,
+            consensus=consensus, postprocess=postprocess,
+        )  # fmt: skip
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> SegmentationTask:

@@ -18,7 +18,6 @@ from medcnn.progress import Progress, Silent
 from medcnn.tasks.base import Placement, TaskModel
 from medcnn.types import Case, Exclusion, Prediction
 
-
 # From the place of a case and its prediction to what is kept of it.
 Keep = Callable[[int, Prediction], Prediction]
 # The same for images of any origin, which say themselves where they lie.

@@ -25,7 +25,8 @@ class LayerInfo:
     Attributes:
         name: Its place in the network (``features.block1.conv``).
         kind: Its class (``Conv2d``).
-        output_shape: Shape of what it gives for one image, ``(C, X, Y[, Z])`` or ``(units,)``.
+        output_shape: Shape of what it gives for one image, ``(C, X, Y[, Z])`` or ``(units,)``; empty for a layer
+            that runs in training alone (deep supervision).
         parameters: Learned numbers of this layer, frozen ones too; shared ones count where they are used first.
         stride: Pixels of the input between neighbouring positions of the output, an entry a spatial axis;
             ``None`` where positions are gone or not known.
@@ -48,7 +49,7 @@ class LayerInfo:
         return (
             self.name,
             self.kind,
-            " x ".join(map(str, self.output_shape)),
+            " x ".join(map(str, self.output_shape)) or "–",
             f"{self.parameters:,}",
             _lengths(self.stride),
             seen if isinstance(seen, str) else _lengths(seen),
@@ -68,7 +69,8 @@ def describe(network: nn.Module, input_shape: tuple[int, ...]) -> list[LayerInfo
 
     Modules without parts of their own are layers; so is a module that computes or holds parameters beside its
     parts (attention, position embeddings). A layer that is used twice has two rows, its parameters in the first,
-    so that the parameters of all rows sum to the network's. Receptive fields follow Araujo et al. (Distill 2019):
+    and layers that run in training alone stand at the end, so that the parameters of all rows sum to the network's.
+    Receptive fields follow Araujo et al. (Distill 2019):
     see :mod:`medcnn.models.receptive`.
 
     Args:
@@ -95,7 +97,7 @@ def describe(network: nn.Module, input_shape: tuple[int, ...]) -> list[LayerInfo
             where="model",
             todo="check input.size and input.channels against the network",
         ) from error
-    return recorder.rows
+    return recorder.rows + recorder.idle()
 
 
 def total_parameters(network: nn.Module, *, trainable: bool = False) -> int:
@@ -149,6 +151,17 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
             for handle in handles:
                 handle.remove()
 
+    def idle(self) -> list[LayerInfo]:
+        """Rows of the layers with parameters that did not run."""
+        rows = []
+        for module, name in self._names.items():
+            fresh = [p for p in module.parameters(recurse=False) if id(p) not in self._counted]
+            if fresh:
+                self._counted.update(map(id, fresh))
+                parameters = sum(p.numel() for p in fresh)
+                rows.append(LayerInfo(name or "(network)", type(module).__name__, (), parameters, None, None, 0))
+        return rows
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and note what its result sees."""
         out = func(*args, **(kwargs or {}))
@@ -175,7 +188,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         fresh = [p for p in module.parameters() if id(p) not in self._counted]
         leaf = next(module.children(), None) is None and not isinstance(module, (nn.Sequential, nn.Identity))
         result = next(_tensors(output), None)
-        if result is None or not (leaf or fresh or frame.multiply_adds):
+        # What a module neither holds itself nor computes with belongs to parts of it that did not run.
+        own = any(id(p) not in self._counted for p in module.parameters(recurse=False))
+        if result is None or not (leaf or own or frame.multiply_adds):
             return
         self._counted.update(map(id, fresh))
         view = self._ledger.views.get(id(result), UNKNOWN)

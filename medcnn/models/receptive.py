@@ -8,9 +8,11 @@ After Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neura
     right += ((k - 1) * d - p) * jump
     jump  *= s
 
-so that the receptive field r = left + right + 1 grows by (k - 1) * d * jump. Where branches meet (a residual
-sum, a concatenation) the union counts: the larger left, the larger right. Statistics of normalisation
-layers are not followed.
+so that the receptive field r = left + right + 1 grows by (k - 1) * d * jump. Behind an upsampling by a factor of f
+neighbouring positions see different extents; these repeat after f positions, so that left and right are kept for
+each position of such a period. Where branches meet (a residual sum, a concatenation) the union counts: the larger
+left, the larger right. The field of a map is the largest of any position. Statistics of normalisation layers are
+not followed.
 """
 
 from __future__ import annotations
@@ -25,19 +27,61 @@ from torch import Tensor
 
 aten = torch.ops.aten
 
+# Positions of a map from which a position of the next one is computed.
+Sources = Callable[[int], Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class AxisView:
+    """What the positions of a feature map see along one axis of the image.
+
+    Attributes:
+        jump: Pixels of the image between neighbouring positions.
+        spans: First and last pixel that the positions 0 to period - 1 see; position i + period sees the pixels that
+            lie period * jump behind those of position i. Pixels before 0 are the padding.
+    """
+
+    jump: int
+    spans: tuple[tuple[int, int], ...]
+
+    def span(self, position: int) -> tuple[int, int]:
+        """First and last pixel that any position, also a negative one, sees."""
+        turn, place = divmod(position, len(self.spans))
+        first, last = self.spans[place]
+        shift = turn * len(self.spans) * self.jump
+        return first + shift, last + shift
+
+    @property
+    def field(self) -> int:
+        """The most pixels that a position sees."""
+        return max(last - first + 1 for first, last in self.spans)
+
+    def gathered(self, jump: int, period: int, sources: Sources) -> AxisView | None:
+        """A map whose position i sees what positions ``sources(i)`` of this one see; ``None`` where one sees none."""
+        spans = []
+        for position in range(period):
+            seen = [self.span(i) for i in sources(position)]
+            if not seen:
+                return None
+            spans.append((min(first for first, _ in seen), max(last for _, last in seen)))
+        return AxisView(jump, tuple(spans))
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a position of a feature map sees, an entry a spatial axis; see the head of the module."""
+    """What the positions of a feature map see, an entry a spatial axis."""
 
-    left: tuple[int, ...]
-    right: tuple[int, ...]
-    jump: tuple[int, ...]
+    axes: tuple[AxisView, ...]
 
     @property
     def field(self) -> tuple[int, ...]:
         """Receptive field in px of the input."""
-        return tuple(a + b + 1 for a, b in zip(self.left, self.right, strict=True))
+        return tuple(axis.field for axis in self.axes)
+
+    @property
+    def jump(self) -> tuple[int, ...]:
+        """Pixels of the input between neighbouring positions."""
+        return tuple(axis.jump for axis in self.axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +97,7 @@ class Whole:
 
 
 class Unknown:
-    """No rule tells what a position sees (upsampling, a change of layout)."""
+    """No rule tells what a position sees (upsampling by another than a whole factor, a change of layout)."""
 
 
 WHOLE, UNKNOWN = Whole(), Unknown()
@@ -68,6 +112,8 @@ _ADAPTIVE_POOLS = {
     aten.adaptive_max_pool2d,
     aten.adaptive_max_pool3d,
 }
+_NEAREST = {aten.upsample_nearest2d, aten.upsample_nearest3d}
+_LINEAR = {aten.upsample_bilinear2d, aten.upsample_trilinear3d}
 _PADS = {
     aten.constant_pad_nd,
     aten.reflection_pad2d,
@@ -82,8 +128,12 @@ _REARRANGEMENTS = {aten.flip, aten.roll, aten.index, aten.gather, aten.grid_samp
 
 def initial(spatial_dims: int) -> Window:
     """What a pixel of the input sees: itself."""
-    zero = (0,) * spatial_dims
-    return Window(zero, zero, (1,) * spatial_dims)
+    return placed((1,) * spatial_dims)
+
+
+def placed(jump: Sequence[int]) -> Window:
+    """Positions at a distance of which each sees the pixel where it lies alone."""
+    return Window(tuple(AxisView(step, ((0, 0),)) for step in jump))
 
 
 def follow(operation: Any, args: Sequence[Any], out: Tensor, views: Sequence[tuple[Tensor, View]], dims: int) -> View:
@@ -98,8 +148,8 @@ def follow(operation: Any, args: Sequence[Any], out: Tensor, views: Sequence[tup
     """
     if any(isinstance(view, Whole) for _, view in views):
         # What a position sees is settled; only the positions' distance is still followed.
-        placed = [(tensor, Window(jump, jump, jump)) for tensor, view in views if (jump := _jump(view)) is not None]
-        result = _follow_windows(operation, args, out, placed, dims) if placed else WHOLE
+        known = [(tensor, placed(jump)) for tensor, view in views if (jump := _jump(view)) is not None]
+        result = _follow_windows(operation, args, out, known, dims) if known else WHOLE
         return Whole(_jump(result))
     windows = [(tensor, view) for tensor, view in views if isinstance(view, Window)]
     return _follow_windows(operation, args, out, windows, dims) if len(windows) == len(views) else UNKNOWN
@@ -125,13 +175,16 @@ def _follow_windows(
     return UNKNOWN if out.ndim == source.ndim else WHOLE
 
 
-def union(windows: Sequence[Window]) -> Window:
+def union(windows: Sequence[Window]) -> View:
     """What a position sees through any of several branches."""
-    return Window(
-        left=tuple(map(max, zip(*(w.left for w in windows), strict=True))),
-        right=tuple(map(max, zip(*(w.right for w in windows), strict=True))),
-        jump=tuple(map(max, zip(*(w.jump for w in windows), strict=True))),
-    )
+    axes = []
+    for views in zip(*(window.axes for window in windows), strict=True):
+        period = math.lcm(*(len(view.spans) for view in views))
+        seen = [[view.span(i) for view in views] for i in range(period)]
+        spans = tuple((min(first for first, _ in one), max(last for _, last in one)) for one in seen)
+        # They differ only where an axis is down to one position.
+        axes.append(AxisView(max(view.jump for view in views), spans))
+    return Window(tuple(axes))
 
 
 Rule = Callable[[Window, Sequence[Any], Tensor, int], View]
@@ -146,18 +199,81 @@ def _rule(operation: Any) -> Rule | None:
 
 def _slide(
     window: Window, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
-) -> Window:
-    reach = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
-    left = tuple(a + p * j for a, p, j in zip(window.left, padding, window.jump, strict=True))
-    right = tuple(a + (r - p) * j for a, r, p, j in zip(window.right, reach, padding, window.jump, strict=True))
-    return Window(left, right, tuple(j * s for j, s in zip(window.jump, stride, strict=True)))
+) -> View:
+    """A window that slides over each axis."""
+    axes = []
+    for view, k, s, p, d in zip(window.axes, kernel, stride, padding, dilation, strict=True):
+        period = len(view.spans) // math.gcd(len(view.spans), s)
+        axes.append(view.gathered(view.jump * s, period, _under(k, s, p, d)))
+    return _window(axes)
+
+
+def _under(kernel: int, stride: int, padding: int, dilation: int) -> Sources:
+    """What the window of position i covers."""
+    return lambda i: range(i * stride - padding, i * stride - padding + kernel * dilation, dilation)
+
+
+def _unfold(
+    window: Window, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> View:
+    """The reverse of :func:`_slide`, a transposed convolution."""
+    axes = []
+    for view, k, s, p, d in zip(window.axes, kernel, stride, padding, dilation, strict=True):
+        if view.jump % s:
+            return UNKNOWN
+        axes.append(view.gathered(view.jump // s, len(view.spans) * s, _over(k, s, p, d)))
+    return _window(axes)
+
+
+def _over(kernel: int, stride: int, padding: int, dilation: int) -> Sources:
+    """All positions whose window covers position i."""
+
+    def sources(position: int) -> list[int]:
+        starts = [position + padding - t * dilation for t in range(kernel)]
+        return [start // stride for start in starts if start % stride == 0]
+
+    return sources
+
+
+def _window(axes: Sequence[AxisView | None]) -> View:
+    known = [axis for axis in axes if axis is not None]
+    return Window(tuple(known)) if len(known) == len(axes) else UNKNOWN
 
 
 def _convolution(window: Window, args: Sequence[Any], out: Tensor, dims: int) -> View:
     _, weight, _, stride, padding, dilation, transposed = args[:7]
-    if transposed:
+    move = _unfold if transposed else _slide
+    return move(window, weight.shape[2:], _axes(stride, dims), _axes(padding, dims), _axes(dilation, dims))
+
+
+def _nearest(window: Window, args: Sequence[Any], out: Tensor, dims: int) -> View:
+    return _enlarge(window, args[0], out, lambda factor: lambda i: (i // factor,))
+
+
+def _linear(window: Window, args: Sequence[Any], out: Tensor, dims: int) -> View:
+    if args[2] and out.shape != args[0].shape:  # the corners aligned: no two positions lie alike
         return UNKNOWN
-    return _slide(window, weight.shape[2:], _axes(stride, dims), _axes(padding, dims), _axes(dilation, dims))
+    return _enlarge(window, args[0], out, _between)
+
+
+def _between(factor: int) -> Sources:
+    """The one or two coarse positions around (i + 1/2) / factor - 1/2."""
+
+    def sources(position: int) -> tuple[int, ...]:
+        below, rest = divmod(2 * position + 1 - factor, 2 * factor)
+        return (below, below + 1) if rest else (below,)
+
+    return sources
+
+
+def _enlarge(window: Window, source: Tensor, out: Tensor, sources: Callable[[int], Sources]) -> View:
+    axes = []
+    for view, coarse, fine in zip(window.axes, source.shape[2:], out.shape[2:], strict=True):
+        factor = fine // coarse
+        if fine % coarse or view.jump % factor:
+            return UNKNOWN
+        axes.append(view.gathered(view.jump // factor, len(view.spans) * factor, sources(factor)))
+    return _window(axes)
 
 
 def _max_pool(window: Window, args: Sequence[Any], out: Tensor, dims: int) -> View:
@@ -185,9 +301,11 @@ def _pad(window: Window, args: Sequence[Any], out: Tensor, dims: int) -> View:
         return UNKNOWN
     pads += [0] * (2 * dims - len(pads))
     before = [pads[2 * (dims - 1 - axis)] for axis in range(dims)]
-    left = tuple(a + b * j for a, b, j in zip(window.left, before, window.jump, strict=True))
-    right = tuple(a - b * j for a, b, j in zip(window.right, before, window.jump, strict=True))
-    return Window(left, right, window.jump)
+    axes = [
+        view.gathered(view.jump, len(view.spans), _under(1, 1, added, 1))
+        for view, added in zip(window.axes, before, strict=True)
+    ]
+    return _window(axes)
 
 
 def _reduce(window: Window, args: Sequence[Any], out: Tensor, dims: int) -> View:
@@ -212,6 +330,8 @@ _RULES: tuple[tuple[set[Any], Rule], ...] = (
     (_AVERAGE_POOLS, _average_pool),
     (_ADAPTIVE_POOLS, _adaptive_pool),
     (_PADS, _pad),
+    (_NEAREST, _nearest),
+    (_LINEAR, _linear),
     (_REDUCTIONS, _reduce),
     (_PRODUCTS, _product),
 )

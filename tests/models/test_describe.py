@@ -14,14 +14,18 @@ from medcnn.models import build_network
 from medcnn.models.describe import HEADINGS, LayerInfo, describe, total_parameters
 
 
-def build(name: str, options: dict, size: tuple[int, ...], channels: int = 1) -> nn.Module:
-    return build_network(name, options, spatial_dims=len(size), in_channels=channels, outputs=2, size=size)
+def build(name: str, options: dict, size: tuple[int, ...], channels: int = 1, dense: bool = False) -> nn.Module:
+    return build_network(name, options, spatial_dims=len(size), in_channels=channels, outputs=2, size=size, dense=dense)
+
+
+NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)
+ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU)
 
 
 def make_linear(network: nn.Module) -> nn.Module:
     """Positive weights, averages for maxima and no activations: every path carries a positive gradient."""
     for name, module in list(network.named_modules()):
-        if isinstance(module, (nn.ReLU, nn.BatchNorm2d, nn.BatchNorm3d)):
+        if isinstance(module, (*NORMS, *ACTIVATIONS)):
             replacement: nn.Module = nn.Identity()
         elif isinstance(module, nn.MaxPool2d):
             replacement = nn.AvgPool2d(module.kernel_size, module.stride, module.padding)
@@ -33,15 +37,17 @@ def make_linear(network: nn.Module) -> nn.Module:
     return network.double()
 
 
-def measured(part: nn.Module, size: tuple[int, ...]) -> tuple[int, ...]:
-    """Extent of the pixels whose gradient at the central position is not zero."""
+def measured(part: nn.Module, size: tuple[int, ...], positions: int = 1) -> tuple[int, ...]:
+    """Largest extent of the pixels whose gradient at one of the central positions is not zero."""
     image = torch.rand(1, 1, *size, dtype=torch.float64, requires_grad=True)
     result = part(image)
-    centre = tuple(n // 2 for n in result.shape[2:])
-    result[(0, 0, *centre)].backward()
-    assert image.grad is not None
-    touched = image.grad[0, 0].nonzero()
-    return tuple((touched.max(0).values - touched.min(0).values + 1).tolist())
+    extents = []
+    for shift in range(positions):
+        place = tuple(min(n // 2 + shift, n - 1) for n in result.shape[2:])
+        (gradient,) = torch.autograd.grad(result[(0, 0, *place)], image, retain_graph=True)
+        touched = gradient[0, 0].nonzero()
+        extents.append(touched.max(0).values - touched.min(0).values + 1)
+    return tuple(torch.stack(extents).max(0).values.tolist())
 
 
 def row(rows: list[LayerInfo], name: str) -> LayerInfo:
@@ -68,7 +74,7 @@ def test_receptive_field_of_basic_cnn_is_what_gradients_reach(
         "pool_size": pool_size,
         "dense": (),
     }
-    size = (480, 480) if len(kernels) > 2 and stride * pool_size > 4 else (160, 160)
+    size = (480, 480) if len(kernels) > 2 and stride * pool_size > 3 else (160, 160)
     network = build("basic_cnn", options, size)
     rows = [r for r in describe(network, (1, *size)) if r.name.startswith("features")]
     assert rows[-1].receptive_field == measured(make_linear(network).features, size)
@@ -146,10 +152,79 @@ def test_an_excitation_shows_the_image_to_every_position_and_keeps_the_stride() 
     assert last.stride == (32, 32)
 
 
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+@pytest.mark.parametrize("factor", [1, 2, 3])
+@pytest.mark.parametrize("offset", [0, 1, 2])
+def test_receptive_field_behind_upsampling_is_the_largest_that_gradients_reach(
+    mode: str, factor: int, offset: int
+) -> None:
+    up = nn.Upsample(scale_factor=factor, mode=mode)
+    pad = nn.ConstantPad2d((offset, 0, 0, offset), 0.0)
+    network = nn.Sequential(nn.Conv2d(1, 1, 3, stride=6, padding=1), up, pad, nn.Conv2d(1, 1, 2), nn.Conv2d(1, 1, 3, 2))
+    last = describe(network, (1, 150, 150))[-1]
+    assert last.receptive_field == measured(make_linear(network), (150, 150), 12)
+    assert last.stride == (12 // factor,) * 2
+
+
+@settings(max_examples=25, deadline=None)
+@given(kernel=st.integers(1, 5), stride=st.integers(1, 3), padding=st.integers(0, 2), dilation=st.integers(1, 2))
+def test_receptive_field_behind_a_transposed_convolution_is_what_gradients_reach(
+    kernel: int, stride: int, padding: int, dilation: int
+) -> None:
+    up = nn.ConvTranspose2d(1, 1, kernel, stride, padding, dilation=dilation)
+    network = nn.Sequential(nn.Conv2d(1, 1, 3, stride=6), up, nn.Conv2d(1, 1, 2))
+    last = describe(network, (1, 300, 300))[-1]
+    # With gaps between the coarse positions' windows some positions see nothing: no field is claimed.
+    gaps = any(not any((i + padding - t * dilation) % stride == 0 for t in range(kernel)) for i in range(stride))
+    assert last.receptive_field == (None if gaps else measured(make_linear(network), (300, 300), 12))
+
+
+UNETS = {
+    "small_unet": {"filters": (1, 1, 1), "blocks": (0, 1, 1)},
+    "unet": {"channels": (1, 1, 1), "res_units": 1},
+    "dynunet": {"filters": (1, 1, 1)},
+    "attention_unet": {"channels": (2, 2, 2)},
+    "basic_unet": {"features": (2, 2, 2, 2, 2, 2)},
+}
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_receptive_field_of_u_nets_is_the_largest_that_gradients_reach(name: str) -> None:
+    size = (256, 256) if name == "basic_unet" else (96, 96)
+    network = build(name, UNETS[name], size, dense=True).eval()
+    last = [r for r in describe(network, (1, *size)) if r.output_shape[0] == 2][-1]
+    assert last.stride == (1, 1)
+    assert last.receptive_field == measured(make_linear(network), size, 16)
+
+
 def test_what_has_no_rule_is_not_made_up() -> None:
-    network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Upsample(scale_factor=2), nn.Conv2d(1, 1, 3))
+    network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Upsample(size=(12, 9)), nn.Conv2d(1, 1, 3))
     assert [r.receptive_field for r in describe(network, (1, 9, 9))] == [(3, 3), None, None]
     assert describe(network, (1, 9, 9))[-1].cells()[4:6] == ("–", "–")
+    aligned = nn.Sequential(nn.Conv2d(1, 1, 3, 2), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True))
+    assert describe(aligned, (1, 9, 9))[-1].receptive_field is None
+
+
+def test_layers_that_run_in_training_alone_are_listed_with_their_parameters() -> None:
+    network = build("small_unet", {"filters": (2, 2, 2), "deep_supervision": 2}, (16, 16), dense=True)
+    rows = describe(network, (1, 16, 16))
+    idle = [r for r in rows if not r.output_shape]
+    assert [(r.name, r.parameters) for r in idle] == [("coarse_outputs.0", 6), ("coarse_outputs.1", 6)]
+    assert idle[0].cells() == ("coarse_outputs.0", "Conv2d", "–", "6", "–", "–", "0")
+    assert sum(r.parameters for r in rows) == total_parameters(network)
+
+
+@pytest.mark.parametrize("name", [*UNETS, "segresnet"])
+@pytest.mark.parametrize("size", [(32, 32), (16, 32, 16)])
+def test_dense_networks_are_described_in_full(name: str, size: tuple[int, ...]) -> None:
+    network = build(name, {}, size, dense=True)
+    rows = describe(network, (1, *size))
+    assert sum(r.parameters for r in rows) == total_parameters(network)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros(1, 1, *size))
+    assert 2 * sum(r.multiply_adds for r in rows) == counter.get_total_flops()
+    assert rows[-1].output_shape == (2, *size)
+    assert rows[-1].stride == (1,) * len(size)
 
 
 def test_densenet121_has_its_published_receptive_field() -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+# Columns of a note between a figure and its count.
+_WIDEST = 60
 _SHOWN = 12
 
 
@@ -75,12 +77,20 @@ def figure_lines(evaluation: Mapping[str, Any]) -> list[str]:
     for plain in wanted or evaluation["figures"][:_SHOWN]:
         interval = Interval(**plain["interval"]) if plain.get("interval") else None
         figure = Figure(**{**plain, "interval": interval})
-        span = f"({level(interval)} {between(interval.low, interval.high)})" if interval else figure.note
+        span = f"({level(interval)} {between(interval.low, interval.high)})" if interval else _shortened(figure.note)
         rows.append((figure_name(figure), number(figure.value), span, counted(figure)))
     name_width = max((len(r[0]) for r in rows), default=0)
     span_width = max((len(r[2]) for r in rows), default=0)
     lines = [f"  {a:<{name_width}}  {b:>6}  {c:<{span_width}}  {d}".rstrip() for a, b, c, d in rows]
     return [*lines, *(f"  caution: {text}" for text in evaluation.get("warnings", ()))]
+
+
+def _shortened(note: str) -> str:
+    """A note's first part; the report has the whole."""
+    if len(note) <= _WIDEST:
+        return note
+    first = note[:_WIDEST].rpartition(";")[0] or note[:_WIDEST].rpartition(" ")[0] or note[:_WIDEST]
+    return f"{first}; see the report"
 
 
 def _key(figure: Mapping[str, Any]) -> tuple[Any, ...]:

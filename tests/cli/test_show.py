@@ -44,3 +44,13 @@ def test_what_is_unknown_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_sizes_as_people_write_them(count: int, text: str) -> None:
     assert size(count) == text
+
+
+def test_a_long_note_does_not_stretch_the_summary() -> None:
+    figure = {
+        "id": "hd95", "label": "HD95", "value": None, "n": 14, "interval": None,
+        "note": "infinite in half of the cases; " + "; ".join(f"label {k}: infinite in 3 of 4 cases" for k in range(9)),
+    }  # fmt: skip
+    (line,) = figure_lines({"figures": [figure], "headline": [["hd95", None, None, "image"]]})
+    assert len(line) < 130
+    assert "infinite in half of the cases; see the report" in line

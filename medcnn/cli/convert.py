@@ -18,7 +18,8 @@ _SHOWN = 10
 
 def convert(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER|FILE...", help="Folders, archives, DICOMDIRs or files of DICOM.")
+        list[Path],
+        typer.Argument(metavar="FOLDER|FILE", readable=False, help="Folders, archives, DICOMDIRs or files of DICOM."),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the NIfTI files.")],
     rule: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from medcnn.data.dicom_sources import Listing, list_files
 from medcnn.data.grouping import plural
 from medcnn.data.series_index import SeriesIndex
 from medcnn.errors import DataError, RunError
+from medcnn.files import explain
 from medcnn.progress import Progress
 from medcnn.types import Exclusion
 from medcnn.workflow.convert_job import Job
@@ -93,6 +95,7 @@ def _prepare(out: Path, options: ConvertOptions) -> Private | None:
     """Check the folders before anything is read."""
     if out.exists() and not out.is_dir():
         raise RunError("there is a file of this name, not a folder", where=str(out), todo="choose another --out")
+    _require_writable(out)
     beside = options.private or private_folder(out)
     used = out.is_dir() and any(out.iterdir())
     if not options.pseudonymise:
@@ -107,6 +110,13 @@ def _prepare(out: Path, options: ConvertOptions) -> Private | None:
     if used and not holds_map(beside):
         raise RunError("the folder holds files that were not pseudonymised", where=str(out), todo="choose a new --out")
     return Private(beside)
+
+
+def _require_writable(folder: Path) -> None:
+    """Raise before headers are read for minutes."""
+    place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if place.is_dir() and not os.access(place, os.W_OK | os.X_OK):
+        raise explain(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), folder)
 
 
 def _listing(sources: Sequence[Path], progress: Progress) -> Listing:

@@ -19,19 +19,14 @@ class Private:
     """A folder beside the converted files with the key and the map of pseudonyms, its owner's alone.
 
     Args:
-        folder: Of mode 700; made where it is missing. A map that is there gives the same pseudonyms again.
+        folder: A map that is there gives the same pseudonyms again.
 
     Raises:
-        RunError: If it cannot be made, or holds a map that is not one.
+        RunError: If the map that is there is not one.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.chmod(folder, 0o700)
-        except OSError as error:
-            raise explain(error, folder) from error
         self._names = Pseudonyms(folder)
 
     def patient(self, owner: str) -> str:
@@ -43,7 +38,16 @@ class Private:
         return self._names.name("case", study)
 
     def save(self) -> None:
-        """Write the map: before the first file whose name it explains."""
+        """Write the map, before the first file whose name it explains, into a folder of mode 700.
+
+        Raises:
+            RunError: If that cannot be done.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.chmod(self.folder, 0o700)
+        except OSError as error:
+            raise explain(error, self.folder) from error
         self._names.save()
 
     def side(self, values: dict[str, Any], owner: str, study: str) -> dict[str, Any]:

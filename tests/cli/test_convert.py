@@ -354,7 +354,8 @@ def test_nothing_to_convert_is_an_error(convert: Command, tmp_path: Path) -> Non
     done = convert(tmp_path / "nowhere")
     assert done.code == 2
     assert "there is no such file or folder" in done.err
-    assert not (tmp_path / "out").exists()
+    assert convert(tmp_path / "in", "--pseudonymise").code == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
     (tmp_path / "out").write_text("")
     done = convert(tmp_path / "in")
     assert "a file of this name, not a folder" in done.err

@@ -59,14 +59,19 @@ def train_losses(run: Path) -> list[float]:
             "epochs": 10,
         },
     ],
-    ids=["plain", "missing labels", "synchronised batch norm"],
+    ids=["plain, torchrun", "missing labels", "synchronised batch norm"],
 )
 def test_two_processes_are_one_with_twice_the_batch(
     make_recipe: MakeRecipe, tmp_path: Path, options: dict[str, str]
 ) -> None:
     recipe = make_recipe(**options)
     medcnn.train(recipe, out=tmp_path / "one")
-    medcnn.train(recipe, out=tmp_path / "two", overrides=["training.devices=2", "training.batch_size=4"])
+    if options:
+        medcnn.train(recipe, out=tmp_path / "two", overrides=["training.devices=2", "training.batch_size=4"])
+    else:
+        half = ["train", str(recipe), "training.batch_size=4", "--out", str(tmp_path / "two")]
+        done = call([*TORCHRUN, *MEDCNN, *half], tmp_path)
+        assert done.returncode == 0, done.stderr
     assert torch.load(tmp_path / "one" / "training" / "last.ckpt", weights_only=True)["global_step"] >= 20
     assert difference(tmp_path / "one", tmp_path / "two") < 1e-5
     assert train_losses(tmp_path / "two") == pytest.approx(train_losses(tmp_path / "one"), abs=1e-5)

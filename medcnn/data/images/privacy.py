@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ MARKS: Final = ("BurnedInAnnotation", "RecognizableVisualFeatures")
 """Elements that say YES where the pixels themselves tell who it is."""
 
 _TELLING: Final = frozenset((*DATES, *CONTACT, *IDS))
+# Names, what may hold names, and what does not say what it is (implicit files, elements of unknown kind).
+_MAY_TELL: Final = ("PN", "SQ", "UN", None)
 # One item a frame: long, and about geometry alone.
 _FRAMES = "PerFrameFunctionalGroupsSequence"
 
@@ -50,8 +53,18 @@ def identifying_headers(dataset: Dataset) -> tuple[str, ...]:
     return tuple(found)
 
 
+@cache
+def _tags() -> frozenset[int]:
+    from pydicom.tag import Tag
+
+    return frozenset(Tag(keyword) for keyword in (*_TELLING, *MARKS))
+
+
 def _elements(dataset: Dataset) -> Iterator[DataElement]:
     for tag in sorted(dataset.keys()):
+        # Most elements are passed over by their representation alone: to decode them all takes the most time.
+        if tag not in _tags() and dataset.get_item(tag).VR not in _MAY_TELL:
+            continue
         try:
             element = dataset[tag]
         except Exception:

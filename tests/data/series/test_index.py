@@ -158,7 +158,7 @@ def test_a_code_that_reads_otherwise_does_not_trust_the_index(tree: Any, monkeyp
 
 
 def test_blank_and_dummy_ids_join_nobody(tree: Any) -> None:
-    for number, patient in enumerate(("", "ANONYMOUS", "anonymous", "0000", "P1", "P1")):
+    for number, patient in enumerate(("", "ANONYMOUS", "ANONYMOUS", "0000", "P1", "P1")):
         tree.series(f"s{number}", PatientID=patient, StudyInstanceUID=f"1.3.{number // 2}")
     tree.write("alone.dcm", PatientID="", StudyInstanceUID=None, SeriesInstanceUID=None)
     tree.write("alone2.dcm", PatientID="", StudyInstanceUID=None, SeriesInstanceUID=None)

@@ -112,6 +112,8 @@ def _by_pydicom(source: Source, form: Format, frames: Sequence[int]) -> Iterator
     from pydicom.uid import UID
 
     full, syntax = source.full(), UID(source.syntax)
+    if source.pixel_key not in full:
+        raise ImageError("the pixel data cannot be found: the header is damaged", where=source.path, todo=_COPY)
     for key, value in form.assumed:
         setattr(full, key, value)
     try:

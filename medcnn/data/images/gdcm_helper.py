@@ -43,19 +43,20 @@ def decode_by_gdcm(source: Source, form: Format, frame: int, *, twelve: bool) ->
     Raises:
         ImageError: If GDCM refuses the file, dies of it or does not come back.
     """
+    # GDCM decodes all frames of 12 bit at once.
+    work = form.frame_bytes * (form.frames if twelve else 1)
     request = {
         "path": os.path.abspath(source.path),
         "state": source.state,
-        "syntax": str(source.dataset.file_meta.TransferSyntaxUID),
+        "syntax": source.syntax,
         "frame": frame,
         "twelve": twelve,
+        "bytes": work + source.state[0],
         "shape": form.shape,
         "type": f"<{'i' if form.signed else 'u'}{form.allocated // 8}",
     }
     with _lock:
         helper = _running()
-        # GDCM decodes all frames of 12 bit at once.
-        work = form.frame_bytes * (form.frames if twelve else 1)
         timer = threading.Timer(_PATIENCE_S + work / _BYTES_PER_S, helper.kill)
         timer.start()
         try:

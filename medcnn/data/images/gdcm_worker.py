@@ -6,29 +6,35 @@ GDCM ends its process on some damaged files; here that costs one answer, not the
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST_MEMORY = 8 * 2**30
+# Beyond what the process takes by itself: decoders make a few copies of what they were given, and damaged headers
+# make them ask for gigabytes.
+_SPARE_BYTES = 2**29
+_COPIES = 4
 
 
 def main() -> None:
     """Serve until the input ends."""
     warnings.simplefilter("ignore")
-    _limit_memory()
     out: BinaryIO = sys.stdout.buffer
     # GDCM writes warnings where it likes; the answers have this stream to themselves.
     sys.stdout = sys.stderr
     known: dict[str, Any] = {}
     _import()
+    own = _own_memory()
     out.write(b"ready\n")
     out.flush()
     for line in sys.stdin.buffer:
         request = json.loads(line)
+        _limit_memory(own + _SPARE_BYTES + _COPIES * request["bytes"])
         try:
             array, photometric = _decode(request, known)
         except Exception as error:
@@ -36,6 +42,8 @@ def main() -> None:
             if "'NoneType' object" in words:
                 # pydicom asks GDCM for the values, and there are none.
                 words = "they are damaged, or of a form that it does not know"
+            elif isinstance(error, MemoryError):
+                words = "they ask for far more memory than such an image takes"
             out.write(json.dumps({"error": words or type(error).__name__}).encode() + b"\n")
         else:
             head = {"shape": array.shape, "type": array.dtype.str, "photometric": photometric}
@@ -52,13 +60,25 @@ def _import() -> None:
         import_module(name)
 
 
-def _limit_memory() -> None:
+def _own_memory() -> int:
+    """Address space of this process in bytes; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
+def _limit_memory(most: int) -> None:
     try:
         import resource
     except ImportError:
         # Not on Windows, which has no such limit.
         return
-    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+    if not Path("/proc/self/statm").exists():
+        # What the process takes by itself is not known there.
+        return
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _decode(request: dict[str, Any], known: dict[str, Any]) -> tuple[NDArray[Any], str]:

@@ -150,6 +150,21 @@ def test_a_decoder_that_dies_costs_one_image(tmp_path: Path) -> None:
     assert other.pid != helper.pid
 
 
+def test_a_decoder_that_asks_for_gigabytes_gets_none(tmp_path: Path) -> None:
+    from medcnn.data.images import gdcm_helper
+
+    data = Path(str(get_testdata_file("JPEG-lossy.dcm"))).read_bytes()
+    read(str(get_testdata_file("JPEG-lossy.dcm")))
+    (helper,) = gdcm_helper._helpers.values()
+    # GDCM looks for the next fragment for ever, and keeps all that it passes.
+    (tmp_path / "a.dcm").write_bytes(data[:6572] + bytes(13) + data[6572:])
+    with pytest.raises(ImageError, match="GDCM cannot read the file"):
+        read(tmp_path / "a.dcm")
+    assert helper.poll() is None
+    if (status := Path(f"/proc/{helper.pid}/status")).exists():
+        assert int(status.read_text().split("VmHWM:")[1].split()[0]) < 2**20  # kB
+
+
 def test_a_decoder_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     from medcnn.data.images import gdcm_helper
 

@@ -257,30 +257,43 @@ def evaluate_table(
     task: str = "classification",
     options: Mapping[str, Any] | None = None,
     title: str = "",
+    labels: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate predictions of any program from a table, and write metrics and report into a folder.
+    """Evaluate predictions of any program from a table, or masks in a folder, and write metrics and report.
 
     Args:
         predictions: CSV with ``case`` and a column of probabilities a class (``p_<class>``),
-            or of predicted classes or values.
+            or of predicted classes or values. For segmentation a folder of masks.
         references: CSV with ``case``, ``label`` (or ``value``) and, if known, ``patient`` and attributes;
-            absent: the predictions' own table holds them.
+            absent: the predictions' own table holds them. For segmentation the folder of the true masks, named as
+            the predicted ones.
         out: The folder that receives ``evaluation/metrics.json`` and the report.
         task: The task whose evaluator judges.
         options: Options of the evaluator, as in a recipe's ``evaluation`` section.
         title: Heading of the report.
+        labels: Names of the values in masks, as in ``{"1": "liver"}``; absent: those of a ``dataset.json`` beside
+            the references.
+        progress: Receives the display.
 
     Returns:
         The figures.
 
     Raises:
-        DataError: If the tables do not fit each other.
+        DataError: If the tables or masks do not fit each other.
         RunError: If the folder exists and is not empty.
     """
     from medcnn.workflow.tables import evaluate_files
 
     return evaluate_files(
-        Path(predictions), Path(references) if references else None, Path(out), task, options or {}, title
+        Path(predictions),
+        Path(references) if references else None,
+        Path(out),
+        task,
+        options or {},
+        title,
+        labels=labels,
+        progress=progress,
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from medcnn.errors import MedcnnError
 
-Kind = Literal["tasks", "adapters", "readers", "networks", "losses", "optimizers", "schedules", "evaluators"]
+Kind = Literal["tasks", "adapters", "readers", "networks", "losses", "optimizers", "schedules", "evaluators", "judges"]
 
 _BUILT_IN: dict[str, dict[str, str]] = {
     "tasks": {
@@ -29,6 +29,11 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "classification": "medcnn.evaluation.classification:evaluate_classification",
         "regression": "medcnn.evaluation.regression:evaluate_regression",
         "segmentation": "medcnn.evaluation.segmentation:evaluate_segmentation",
+    },
+    "judges": {
+        "classification": "medcnn.workflow.tables:judge_classification",
+        "regression": "medcnn.workflow.tables:judge_regression",
+        "segmentation": "medcnn.workflow.masks:judge_masks",
     },
     "adapters": {
         "image_folder": "medcnn.data.adapters.image_folder:image_folder",

@@ -81,25 +81,33 @@ def evaluate(
     root: Annotated[Path | None, typer.Option("--root", metavar="DIR", help="Folder of that dataset.")] = None,
     labels: Annotated[
         list[str] | None,
-        typer.Option("--labels", metavar="THEIRS=OURS", help="A class of that dataset under the run's name for it."),
+        typer.Option(
+            "--labels",
+            metavar="THEIRS=OURS",
+            help="A class of that dataset under the run's name for it; of masks a value and its name, as in 1=liver.",
+        ),
     ] = None,
     predictions: Annotated[
-        Path | None, typer.Option("--predictions", metavar="FILE", help="Predictions of any program, as CSV.")
+        Path | None,
+        typer.Option(
+            "--predictions", metavar="FILE|DIR", help="Predictions of any program: CSV, or a folder of masks."
+        ),
     ] = None,
     references: Annotated[
-        Path | None, typer.Option("--references", metavar="FILE", help="The true labels for them, as CSV.")
+        Path | None,
+        typer.Option("--references", metavar="FILE|DIR", help="The truth for them: CSV, or a folder of masks."),
     ] = None,
-    task: Annotated[str, typer.Option("--task", help="The task of such a table.")] = "classification",
+    task: Annotated[str, typer.Option("--task", help="The task of such predictions.")] = "classification",
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where the evaluation of a table is written.")
+        Path | None, typer.Option("--out", metavar="DIR", help="Where the evaluation of such predictions is written.")
     ] = None,
     allow_code: AllowCode = False,
 ) -> None:
     """Evaluate a run on its test part or on another dataset, or the predictions of any other program."""
     if (run_folder is None) == (predictions is None):
-        raise typer.BadParameter("give either the folder of a run, or --predictions FILE")
+        raise typer.BadParameter("give either the folder of a run, or --predictions FILE|DIR")
     if predictions is not None:
-        _evaluate_table(predictions, references, task, out, mixed=bool(data or root or labels))
+        _evaluate_table(predictions, references, task, out, labels or [], mixed=bool(data or root))
         return
     if references is not None or out is not None:
         raise typer.BadParameter("--references and --out belong to --predictions")
@@ -123,14 +131,19 @@ def evaluate(
         print(f"next: medcnn report {run_folder}")
 
 
-def _evaluate_table(predictions: Path, references: Path | None, task: str, out: Path | None, *, mixed: bool) -> None:
+def _evaluate_table(
+    predictions: Path, references: Path | None, task: str, out: Path | None, labels: list[str], *, mixed: bool
+) -> None:
     if mixed:
-        raise typer.BadParameter("--data, --root and --labels belong to a run, not to --predictions")
+        raise typer.BadParameter("--data and --root belong to a run, not to --predictions")
     from medcnn import api
     from medcnn.cli.show import figures
 
     folder = out or predictions.with_suffix("").with_name(f"{predictions.stem}-evaluation")
-    found = api.evaluate_table(predictions, references, out=folder, task=task)
+    with RichProgress() as progress:
+        found = api.evaluate_table(
+            predictions, references, out=folder, task=task, labels=label_map(labels), progress=progress
+        )
     print(found.title)
     figures(found.to_json())
     print(f"report: {folder / 'report.html'}")

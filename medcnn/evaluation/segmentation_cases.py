@@ -17,7 +17,7 @@ from medcnn.evaluation.results import (
     TablePanel,
 )
 from medcnn.evaluation.segmentation_figures import Segments
-from medcnn.evaluation.segmentation_table import MEASURES, SegmentationTable
+from medcnn.evaluation.segmentation_table import MEASURES, WHOLE, SegmentationTable
 
 MAX_POINTS = 2000
 _DRAWN_LABELS = 8
@@ -125,7 +125,7 @@ def galleries(segments: Segments, size: int) -> list[Panel]:
         ("best", "Best cases", order[::-1][:few]),
     ]
     contours = {c.name: c.color for c in segments.schema.classes}
-    words = "Contours: reference solid, prediction dashed. Slices in which the two together are largest."
+    words = "Contours: reference solid, prediction dashed, in the slices in which they differ most."
     seen: set[int] = set()
     panels: list[Panel] = []
     for name, title, rows in chosen:
@@ -150,12 +150,11 @@ def _item(segments: Segments, row: int) -> GalleryItem:
 def case_rows(table: SegmentationTable, names: tuple[str, ...]) -> tuple[list[str], list[list[Any]]]:
     """A row a case and label for ``evaluation/cases.csv``: ids and all measures; undefined is blank."""
     columns = ["case", "patient", "cluster", "fold", "label", *MEASURES, "unit", "dims"]
-    whole = {name for name in MEASURES if table.measures[name].size and np.isfinite(table.measures[name]).all()}
     rows: list[list[Any]] = []
     for i, case in enumerate(table.cases):
         patient = "" if table.patients is None else str(table.patients[i])
         for place, label in enumerate(names):
-            cells = [_cell(float(table.measures[k][i, place]), k in whole) for k in MEASURES]
+            cells = [_cell(float(table.measures[k][i, place]), k in WHOLE) for k in MEASURES]
             rows.append(
                 [case, patient, str(table.clusters[i]), int(table.fold[i]), label, *cells, str(table.unit[i]),
                  int(table.dims[i])]
@@ -166,7 +165,7 @@ def case_rows(table: SegmentationTable, names: tuple[str, ...]) -> tuple[list[st
 def _cell(value: float, whole: bool) -> Any:
     if np.isnan(value):
         return ""
-    return int(value) if whole and value.is_integer() else float(f"{value:.9g}")
+    return int(value) if whole else float(f"{value:.9g}")
 
 
 def _plain(values: Any) -> list[float]:

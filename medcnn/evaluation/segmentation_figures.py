@@ -50,7 +50,9 @@ class Value:
         n: What it rests on.
         clusters: Clusters behind ``n``.
         note: A caution.
+        infinite: Cases in which it is infinite.
         judged: An interval that does not come from the resamples.
+        fallback: Stands in where the resamples do not differ.
     """
 
     point: float
@@ -58,7 +60,9 @@ class Value:
     n: int
     clusters: int
     note: str = ""
+    infinite: int = 0
     judged: Judged | None = None
+    fallback: Judged | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +149,7 @@ class Segments:
         name, target, average, unit = key
         value = self.value(key)
         finite = bool(np.isfinite(value.point))
-        judged = (
-            value.judged if value.judged is not None else self.judge.resampled(value.samples) if finite else Judged()
-        )
+        judged = value.judged or (self.judge.resampled(value.samples, value.fallback) if finite else Judged())
         notes = [] if finite else [why_undefined(name, infinite=bool(np.isinf(value.point)))]
         notes += [value.note, judged.note, self.judge.outside(value.point, judged) if finite else ""]
         base, base_label = self._baseline(key)
@@ -211,17 +213,15 @@ class Segments:
             point, samples = self._mean(values, self._weights(defined))
         else:
             point, samples = self._quantile(values, self._weights(defined), 0.5)
-        return Value(point, samples, *self._number(defined), self._case_note(stem, values, defined))
-
-    def _case_note(self, stem: str, values: Array, defined: NDArray[np.bool_]) -> str:
-        notes = []
         infinite = int(np.isinf(values).sum())
-        if infinite:
-            notes.append(f"infinite in {infinite:,} of {int(defined.sum()):,} cases, where one mask is empty")
-        left_out = int((~self.comparable).sum())
-        if left_out and stem in (*DISTANCES, "nsd", *VOLUMES):
-            notes.append(f"without {left_out:,} cases in another unit")
-        return "; ".join(notes)
+        notes = (
+            [f"infinite in {infinite:,} of {int(defined.sum()):,} cases, where one mask is empty"] if infinite else []
+        )
+        return Value(point, samples, *self._number(defined), "; ".join(notes + self._left_out(stem)), infinite)
+
+    def _left_out(self, stem: str) -> list[str]:
+        count = int((~self.comparable).sum())
+        return [f"without {count:,} cases in another unit"] if count and stem in (*DISTANCES, "nsd", *VOLUMES) else []
 
     def _weights(self, defined: NDArray[np.bool_]) -> Array:
         """``(N,)``: each patient counts once, by the mean of its cases; each case where patients are unknown."""
@@ -304,14 +304,19 @@ class Segments:
             return Value(float("nan"), np.full(self.resampler.weights.shape[1], np.nan), 0, 0)
         left_out = [n for n, u in zip(self.schema.names, used, strict=True) if not u]
         notes = [f"over {len(chosen)} of {len(parts)} labels (without {', '.join(left_out[:5])})"] if left_out else []
-        notes += [f"{n}: {p.note}" for n, p in zip(self.schema.names, parts, strict=True) if "infinite" in p.note]
+        counts = [f"{n} {p.infinite:,}" for n, p in zip(self.schema.names, parts, strict=True) if p.infinite]
+        notes += [f"infinite in some cases, where one mask is empty ({', '.join(counts[:5])})"] if counts else []
+        notes += self._left_out(stem_of(name)) if unit == "image" else []
         point, samples = float(np.mean([p.point for p in chosen])), np.mean([p.samples for p in chosen], axis=0)
         if unit == "image":
             defined = np.asarray(~np.isnan(self.cases(stem_of(name))).all(1))
             number, clusters = self._number(defined)
         else:
             number, clusters = sum(p.n for p in chosen), max(p.clusters for p in chosen)
-        return Value(point, samples, number, clusters, "; ".join(notes))
+        judged = [p.judged for p in chosen if p.judged is not None]
+        whole = len(judged) == len(chosen)
+        fallback = self.judge.average([p.point for p in chosen], judged, [1.0] * len(judged)) if whole else None
+        return Value(point, samples, number, clusters, "; ".join(notes), fallback=fallback)
 
     def _number(self, rows: NDArray[np.bool_]) -> tuple[int, int]:
         return int(rows.sum()), len(np.unique(self.resampler.codes[rows]))

@@ -80,19 +80,12 @@ def _surfaces(segments: Segments) -> TablePanel:
     for place, row in enumerate(rows):
         row.append(int(infinite[place]) if place < len(infinite) else "")
     length = segments.units.length
-    header = [
-        "Label",
-        segments.label("nsd"),
-        f"HD95 [{length}], median",
-        "quartiles",
-        "mean",
-        f"Mean surface distance [{length}], median",
-        "mean ",
-        "Infinite",
-    ]
+    header = ["Label", segments.label("nsd"), segments.label("hd95_median"), "HD95, quartiles", "HD95, mean"]
+    header += [segments.label("assd_median"), "ASSD, mean", "Infinite"]
     caption = (
-        "Distances between surfaces by area. Where one mask is empty and the other is not, a distance is infinite: it "
-        "ranks last in median and quartiles, and leaves the mean undefined; the last column counts these cases."
+        "HD95 is the 95th percentile of the Hausdorff distance, ASSD the average symmetric surface distance, both by "
+        "area. Where one mask is empty and the other is not, a distance is infinite: it ranks last in median and "
+        "quartiles, and leaves the mean undefined; the last column counts these cases."
     )
     if length == "px":
         caption += " The images have no spacing: distances are in pixels."

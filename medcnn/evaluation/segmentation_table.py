@@ -20,7 +20,8 @@ from medcnn.types import Attribute
 
 # The fields of LabelMeasures that are numbers of one label; the unit and the axes belong to the case.
 MEASURES = tuple(f.name for f in fields(LabelMeasures) if f.name not in ("unit", "dims"))
-_WHOLE = frozenset({"annotated", "dims", "tp", "fp", "fn", "tn", "lesion_tp", "lesion_fp", "lesion_fn"})
+# Those of them, and of the case, that are whole numbers.
+WHOLE = frozenset({"annotated", "dims", "tp", "fp", "fn", "tn", "lesion_tp", "lesion_fp", "lesion_fn"})
 
 
 def _none() -> NDArray[Any]:
@@ -193,7 +194,7 @@ def _measures(row: Mapping[str, str]) -> LabelMeasures:
 
 def _read(name: str, text: str) -> float | bool | None:
     try:
-        if name in _WHOLE:
+        if name in WHOLE:
             return bool(int(text)) if name == "annotated" else int(text)
         return float(text) if text else None
     except ValueError:

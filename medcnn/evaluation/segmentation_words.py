@@ -17,7 +17,7 @@ _NAMES = {
     "iou": "IoU",
     "nsd": "Surface Dice",
     "hd95": "HD95",
-    "assd": "Mean surface distance",
+    "assd": "ASSD",
     "sensitivity": "Sensitivity",
     "precision": "Precision",
     "accuracy": "Accuracy",

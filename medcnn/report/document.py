@@ -142,6 +142,8 @@ class GalleryBlock:
     title: str
     pictures: Sequence[Picture]
     caption: str = ""
+    legend: Sequence[LegendEntry] = ()
+    wide: bool = False
     kind: ClassVar[str] = "gallery"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from medcnn.evaluation.results import Figure, Interval, Number
 
 UNDEFINED = "–"
+INFINITE = "∞"
 _UNITS = {"image": ("image", "images"), "patient": ("patient", "patients"), "object": ("object", "objects")}
 _CLUSTERS = {"patient": ("patient", "patients"), "image": ("image", "images")}
 
@@ -26,7 +27,7 @@ def _number(value: Number, more: int) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
+        return INFINITE if value > 0 else f"−{INFINITE}"
     size = abs(value)
     decimals = more + (3 if size < 10 else 2 if size < 100 else 1)
     text = f"{value:,.{decimals}f}"

@@ -32,12 +32,14 @@ from medcnn.report.document import (
     ChartBlock,
     ChartsBlock,
     GalleryBlock,
+    LegendEntry,
     MatrixBlock,
     MatrixCell,
     Picture,
     TableBlock,
 )
 from medcnn.report.formatting import (
+    INFINITE,
     UNDEFINED,
     between,
     counted,
@@ -50,11 +52,13 @@ from medcnn.report.formatting import (
     plain,
     plural,
 )
+from medcnn.report.overlays import contour_colours
 from medcnn.report.privacy import Shown, mask, names_age, pool_ages
 
 Pictures = Callable[[str], NDArray[np.uint8] | None]
 
 _IDENTIFIES = re.compile(r"^(?:case|patient|cluster|file|path|study|series)(?: id)?$", re.IGNORECASE)
+_CONTOURS_SIZE = 4
 _LIGHT, _DARK = (255, 255, 255), (11, 79, 138)
 
 
@@ -300,7 +304,7 @@ def _plain_cell(value: Any, column: str, about_age: bool, notes: Footnotes, show
         return Cell(shown.identifier(text) if text else "")
     if about_age or names_age(column):
         return Cell(pool_ages(mask(text)))
-    return Cell(shown.text(text))
+    return Cell(shown.text(text), numeric=text == INFINITE)
 
 
 def matrix(panel: MatrixPanel) -> MatrixBlock:
@@ -340,8 +344,10 @@ def gallery(panel: GalleryPanel, shown: Shown, pictures: Pictures | None, size: 
     """Pictures of the cases, small, each with its pseudonym and a line of text."""
     items = []
     absent = 0
+    # Contours need room: three planes of a volume stand side by side.
+    most = _CONTOURS_SIZE * size if panel.contours else size
     for item in panel.items:
-        source = _source(item.case, pictures, size)
+        source = _source(item.case, pictures, most)
         absent += not source
         items.append(Picture(shown.case(item.case), shown.text(item.text), item.status, source))
     caption = shown.text(panel.caption)
@@ -349,7 +355,9 @@ def gallery(panel: GalleryPanel, shown: Shown, pictures: Pictures | None, size: 
         caption = f"{caption} There are no pictures of these cases here.".strip()
     elif absent:
         caption = f"{caption} {plural(absent, 'picture is', 'pictures are')} not at hand.".strip()
-    return GalleryBlock(panel.title, items, caption)
+    colours = contour_colours({shown.text(name): colour for name, colour in panel.contours.items()})
+    legend = [LegendEntry(name, colour, shape="box") for name, colour in colours.items()]
+    return GalleryBlock(panel.title, items, caption, legend, wide=bool(panel.contours))
 
 
 def _source(case: str, pictures: Pictures | None, size: int) -> str:

@@ -47,7 +47,7 @@ class RunFiles:
         evaluation: ``evaluation/metrics.json``.
         evaluated: Number of cases in ``evaluation/cases.csv``.
         others: Evaluations on other datasets by name.
-        other_cases: Rows of ``cases.csv`` and ``exclusions.csv`` of these datasets.
+        other_cases: Rows of ``cases.csv`` and ``exclusions.csv`` of these datasets, and of ``evaluation/cases.csv``.
         unknown: Panels that this version cannot draw, as ``kind: title``.
     """
 
@@ -97,7 +97,9 @@ def read_run(folder: Path) -> RunFiles:
         evaluation=read_evaluation(main, unknown) if main.is_file() else None,
         evaluated=None if evaluated is None else len({row.get("case", str(i)) for i, row in enumerate(evaluated)}),
         others=others,
-        other_cases=[r for p in sorted(evaluation.glob("*/*.csv")) for r in read_csv(p) or [] if "case" in r],
+        other_cases=[r for p in sorted(evaluation.glob("*/*.csv")) for r in read_csv(p) or [] if "case" in r]
+        # A table from elsewhere has no cases.csv of its own: what it evaluated are the identifiers.
+        + [r for r in evaluated or () if "case" in r],
         unknown=unknown,
     )
     if not any((run.recipe, run.cases, run.split, run.logs, run.evaluation, run.others)):

@@ -142,9 +142,13 @@ def test_evaluate_takes_the_table_of_any_program(
 ) -> None:
     calls = fake_api(evaluate_table=evaluation)
     done = medcnn_command("evaluate", "--predictions", "p.csv", "--references", "r.csv")
-    assert calls == [
-        ("evaluate_table", (Path("p.csv"), Path("r.csv")), {"out": Path("p-evaluation"), "task": "classification"})
-    ]
+    name, positional, named = calls[0]
+    assert (name, positional) == ("evaluate_table", (Path("p.csv"), Path("r.csv")))
+    assert {k: named[k] for k in ("out", "task", "labels")} == {
+        "out": Path("p-evaluation"),
+        "task": "classification",
+        "labels": None,
+    }
     assert done.out.endswith(f"report: {Path('p-evaluation/report.html')}\n")
 
 

@@ -253,6 +253,13 @@ def test_files_may_be_given_one_by_one(convert: Command, tmp_path: Path) -> None
     assert table(tmp_path / "out")[0]["slices"] == "3"
 
 
+def test_an_archive_is_converted_too(convert: Command, tmp_path: Path) -> None:
+    series(tmp_path / "in")
+    archive = shutil.make_archive(str(tmp_path / "study"), "zip", tmp_path / "in")
+    assert convert(archive).code == 0
+    assert written(tmp_path / "out") == ["003_thorax-1-2.json", "003_thorax-1-2.nii.gz", "conversion.csv"]
+
+
 # What is wrong, how it is made, and what is said.
 def _truncated(folder: Path) -> None:
     paths = series(folder / "bad", SeriesInstanceUID="1.5")

@@ -72,7 +72,7 @@ def counted(figure: Figure, clusters: str = "cluster") -> str:
     text = plural(figure.n, one, many)
     if figure.clusters is None:
         return text
-    resampled = figure.interval.resampled if figure.interval else clusters
+    resampled = _resampled(figure, clusters)
     if resampled == figure.unit and figure.clusters == figure.n:
         return text
     one, many = _CLUSTERS.get(resampled, ("cluster", "clusters"))
@@ -87,10 +87,17 @@ def counted_plainly(figure: Figure, clusters: str = "cluster") -> str:
 def counted_units(figure: Figure, clusters: str = "cluster") -> list[str]:
     """The names that :func:`counted_plainly` leaves out, in the plural."""
     many = _UNITS.get(figure.unit, (figure.unit, f"{figure.unit}s"))[1]
-    resampled = figure.interval.resampled if figure.interval else clusters
+    resampled = _resampled(figure, clusters)
     if figure.clusters is None or (resampled == figure.unit and figure.clusters == figure.n):
         return [many]
     return [many, _CLUSTERS.get(resampled, ("cluster", "clusters"))[1]]
+
+
+def _resampled(figure: Figure, clusters: str) -> str:
+    if figure.interval:
+        return figure.interval.resampled
+    # As many clusters as cases, and nothing that names them: the cases themselves.
+    return figure.unit if clusters == "cluster" and figure.clusters == figure.n else clusters
 
 
 def percent(part: float, whole: float) -> str:

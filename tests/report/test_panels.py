@@ -93,6 +93,15 @@ def test_an_n_shared_by_rows_has_a_column_that_is_blank_where_nothing_is_counted
     assert not block.footnotes
 
 
+def test_cases_that_are_their_own_clusters_are_counted_once(shown: Shown) -> None:
+    alone = Figure("mae", "MAE", 4.2, 12, clusters=12, note="fewer than 20 images: no interval by resampling")
+    assert counted(alone) == "12 images"
+    assert counted(replace(alone, clusters=7)) == "12 images · 7 clusters"
+    assert counted(alone, "patient") == "12 images · 12 patients"
+    block = table(TablePanel("t", "T", ["sex", "A", "B"], [["F", alone, alone]]), shown)
+    assert block.caption.endswith("All figures: n = 12 images.")
+
+
 def test_the_number_of_cases_is_left_out_where_it_is_the_n(shown: Shown) -> None:
     columns = ["sex", "Cases", "A", "B"]
     rows = [["F", 10, made(0.9), made(0.8)], ["M", 11, made(0.9, 11), made(0.8, 11)]]

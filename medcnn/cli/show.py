@@ -115,16 +115,25 @@ def run_summary(folder: Path) -> None:
 
 
 def unused_sentence(folder: Path) -> str:
-    """``3 of 5,000 cases were not used: see exclusions.csv``; empty where all were used."""
-    unused, used = _rows(folder / "exclusions.csv"), _rows(folder / "cases.csv")
-    if not unused:
-        return ""
-    verb = "was" if unused == 1 else "were"
-    return f"{unused:,} of {unused + used:,} images {verb} not used: see {folder / 'exclusions.csv'}"
+    """``3 of 5,000 images were not used, 7 files were set aside: see exclusions.csv``; empty where all were used."""
+    exclusions = _rows(folder / "exclusions.csv")
+    aside = sum(row.get("aside") == "1" for row in exclusions)
+    unused, used = len(exclusions) - aside, len(_rows(folder / "cases.csv"))
+    said = []
+    if unused:
+        said.append(f"{unused:,} of {unused + used:,} images {'was' if unused == 1 else 'were'} not used")
+    if aside:
+        said.append(f"{aside:,} {'file or stack was' if aside == 1 else 'files or stacks were'} set aside")
+    return f"{', '.join(said)}: see {folder / 'exclusions.csv'}" if said else ""
 
 
-def _rows(path: Path) -> int:
+def _rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
-        return 0
-    with path.open(encoding="utf-8", newline="") as file:
-        return max(sum(1 for _ in csv.reader(file)) - 1, 0)
+        return []
+    # The paths of a long series are one field.
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    finally:
+        csv.field_size_limit(before)

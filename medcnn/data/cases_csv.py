@@ -57,11 +57,11 @@ def write_cases(path: Path, dataset: Dataset) -> None:
 
 
 def write_exclusions(path: Path, exclusions: Iterable[Exclusion]) -> None:
-    """Write what was not used, a row each, with its reason."""
+    """Write what was not used, a row each, with its reason; ``aside`` is 1 for what was never meant as a case."""
     with open_atomic(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["case", "path", "reason"])
-        writer.writerows([e.case, e.path, e.reason] for e in exclusions)
+        writer.writerow(["case", "path", "reason", "aside"])
+        writer.writerows([e.case, e.path, e.reason, "1" if e.aside else ""] for e in exclusions)
 
 
 def _row(case: Case, schema: LabelSchema | None, several: bool, names: list[str]) -> list[Any]:

@@ -24,6 +24,8 @@ def test_unused_images_are_counted_by_rows_not_by_lines(run_folder: Path) -> Non
     assert unused_sentence(run_folder).startswith("3 of 5,000 images were not used")
     (run_folder / "exclusions.csv").write_text("case,path,reason\na,b,c\n", encoding="utf-8")
     assert unused_sentence(run_folder).startswith("1 of 4,998 images was not used")
+    (run_folder / "exclusions.csv").write_text("case,path,reason,aside\na,b,c,\nd,e,f,1\ng,h,i,1\n", encoding="utf-8")
+    assert ", 2 files or stacks were set aside: see " in unused_sentence(run_folder)
     (run_folder / "exclusions.csv").write_text("case,path,reason\n", encoding="utf-8")
     assert unused_sentence(run_folder) == ""
 

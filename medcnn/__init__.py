@@ -17,6 +17,7 @@ __all__ = [
     "Run",
     "__version__",
     "audit",
+    "convert",
     "describe",
     "evaluate",
     "evaluate_table",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from medcnn.api import (
         Run,
         audit,
+        convert,
         describe,
         evaluate,
         evaluate_table,

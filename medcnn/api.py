@@ -1,4 +1,4 @@
-"""The Python API, in the words of the command line: run, train, evaluate, predict, report, audit.
+"""The Python API, in the words of the command line: run, train, evaluate, predict, report, audit, convert.
 
 Every function takes names, paths or recipes and leaves files; nothing is printed unless a
 :class:`~medcnn.progress.Progress` is given.
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from medcnn.data.getting import Got
     from medcnn.evaluation.results import Evaluation
     from medcnn.models.describe import LayerInfo
+    from medcnn.workflow.convert import Converted
 
 __all__ = [
     "Run",
     "audit",
+    "convert",
     "describe",
     "evaluate",
     "evaluate_table",
@@ -396,3 +398,51 @@ def make_phantom(
     from medcnn.data.phantom import make_phantom as make
 
     return make(Path(folder), patients=patients, seed=seed, size=size, progress=progress or Silent())  # type: ignore[arg-type]
+
+
+def convert(
+    sources: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    rule: Mapping[str, Any] | None = None,
+    pseudonymise: bool = False,
+    private: str | Path | None = None,
+    allow_burned_in: bool = False,
+    straighten: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Converted:
+    """Convert DICOM to NIfTI: every stack to one file, with a JSON side file in the names of BIDS.
+
+    Args:
+        sources: Folders, archives, DICOMDIRs or files.
+        out: Folder of the NIfTI files.
+        rule: Which stacks, as ``data.stack`` of a recipe says it; default: every image.
+        pseudonymise: Write nothing that tells who the patient is.
+        private: Folder of the key and the map of pseudonyms; default: beside ``out``.
+        allow_burned_in: Take images too that say that text is burned into them.
+        straighten: Resample stacks of a tilted gantry to right angles.
+        overwrite: Replace files that are there.
+        progress: Receives the display.
+
+    Returns:
+        The files, and what could not be converted with its reason.
+
+    Raises:
+        DataError: If a source is not there, none holds DICOM, or the rule makes no sense.
+        RunError: If files are there already, or cannot be written.
+    """
+    from medcnn.data.images.stack_rule import StackRule
+    from medcnn.workflow.convert import convert as run
+    from medcnn.workflow.convert_plan import ConvertOptions
+
+    options = ConvertOptions(
+        rule=None if rule is None else StackRule.of(rule),
+        straighten=straighten,
+        pseudonymise=pseudonymise,
+        private=None if private is None else Path(private),
+        allow_burned_in=allow_burned_in,
+        overwrite=overwrite,
+    )
+    places = [sources] if isinstance(sources, (str, Path)) else sources
+    return run([Path(place) for place in places], Path(out), options, progress or Silent())

@@ -17,13 +17,14 @@ from medcnn.evaluation import results
 from medcnn.models.describe import LayerInfo
 from medcnn.progress import Progress
 from medcnn.tasks.base import EvaluationOptions, Task, TaskModel, TrainingFacts
+from medcnn.workflow.convert import Converted
 
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 MARK = "<!-- The rest is made from the code: python tests/test_docs_api.py -->\n"
 
 FUNCTIONS = (
     "run", "train", "evaluate", "evaluate_table", "predict", "report", "load_recipe", "load_dataset",
-    "get_dataset", "audit", "describe", "make_phantom",
+    "get_dataset", "audit", "describe", "make_phantom", "convert",
 )  # fmt: skip
 TYPES: dict[str, tuple[type, ...]] = {
     "Data": (types.Dataset, types.Case, types.ImageRef, types.Image, types.LabelSchema, types.LabelClass,
@@ -32,7 +33,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "Predictions": (types.ClassPrediction, types.ValuePrediction, types.MaskPrediction, types.BoxesPrediction,
                     types.Counts),
     "Runs and their figures": (api.Run, results.Evaluation, results.Figure, results.Interval, LayerInfo, Audit,
-                               Finding, Got, Progress),
+                               Finding, Got, Converted, Progress),
     "Tasks": (Task, TaskModel, TrainingFacts, EvaluationOptions),
     "Errors": (errors.MedcnnError, errors.RecipeError, errors.DataError, errors.ImageError, errors.ModelError,
                errors.RunError),

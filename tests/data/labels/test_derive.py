@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,21 @@ def test_a_recipe_asks_for_it(tmp_path: Path) -> None:
     assert found.labels["class"].names == ("no tumour", "tumour")
     with pytest.raises(ValidationError, match="each once"):
         DataSection.model_validate({"dataset": "x", "derive": {"targets": ["class", "class"]}})
+
+
+@pytest.mark.realdata
+def test_boxes_of_real_masks_are_those_that_were_published(realdata: Any) -> None:
+    root = realdata("brain_tumor_mri")
+    found = json.loads((root / "annotations.coco.json").read_text(encoding="utf-8"))
+    names = {image["id"]: f"images/{image['file_name']}" for image in found["images"]}
+    published = {names[a["image_id"]]: a["bbox"] for a in found["annotations"]}
+    section = {"dataset": "brain_tumor_mri", "root": str(root), "derive": {"targets": ["boxes"]}, "limit": 200}
+    dataset = load_dataset(DataSection.model_validate(section))
+    assert len(dataset) > 100
+    for case in dataset:
+        boxes = case.target(Boxes)
+        assert boxes is not None
+        x, y, width, height = published[case.id]
+        hull = [*boxes.corners[:, :2].min(0), *boxes.corners[:, 2:].max(0)]
+        # The published contours were rounded to pixels when the masks were made.
+        assert np.abs(np.array(hull) - (x, y, x + width, y + height)).max() <= 1.5

@@ -68,7 +68,7 @@ def test_fractions_count_from_their_threshold(
     tmp_path: Path, series: Any, make: Any, fraction: str, syntax: Any
 ) -> None:
     values = np.zeros(make.shape, np.float32)
-    values[1:5, 2, 3] = [0.1, 0.45, 0.55, 1.0]
+    values[1:5, 2, 3] = [0.1, 0.45, 0.5, 1.0]
     options: dict[str, Any] = {} if syntax is None else {"transfer_syntax_uid": syntax}
     mask = make.seg(
         tmp_path / "s.dcm", series, values, [make.segment(1, "Liver")], "FRACTIONAL",

@@ -80,6 +80,10 @@ def test_large_and_negative_values_are_values_too(tmp_path: Path) -> None:
     mask = nifti(tmp_path / "n.nii.gz", np.choose(VALUES, [0, 1, -1]).astype(np.int16))
     with pytest.raises(ImageError, match="the value -1, outside the schema"):
         read_mask(mask, TWO, image())
+    # Their difference does not fit into the type that holds them.
+    wide = np.choose(VALUES, [0, 100, -100]).astype(np.int8)
+    mask = Mask(nifti(tmp_path / "w.nii.gz", wide).image, (("100", "liver"), ("-100", "tumour")))
+    np.testing.assert_array_equal(read_mask(mask, TWO, image()), VALUES)
 
 
 def test_pictures_of_0_and_255(tmp_path: Path) -> None:

@@ -558,6 +558,14 @@ def test_screens_that_say_nothing_of_burned_in_text_are_told(convert: Command, t
     assert "1 image shows a screen and does not say whether text is burned in" in done.out
 
 
+def test_recognizable_features_are_told(convert: Command, tmp_path: Path) -> None:
+    series(tmp_path / "in", RecognizableVisualFeatures="YES", PatientAge="006M")
+    done = convert(tmp_path / "in", "--pseudonymise")
+    assert done.code == 0, done.err
+    assert "1 image says that its person can be recognized by the pixels" in done.out
+    assert json.loads((tmp_path / "out" / "003_CT.json").read_text())["PatientAge"] == 0
+
+
 def test_pseudonymised_and_other_images_do_not_mix(convert: Command, tmp_path: Path) -> None:
     series(tmp_path / "in")
     assert convert(tmp_path / "in").code == 0

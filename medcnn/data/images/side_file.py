@@ -248,7 +248,7 @@ def without_persons(side: Mapping[str, Any]) -> Side:
     """The fields that tell nothing of a person: numbers, and text only where the standard defines it.
 
     Names, ids, UIDs, dates, places, devices and whatever somebody typed are left out, as are size and weight. The
-    maker is told where it is a known one. An age is left in whole years from the first on.
+    maker is told where it is a known one. An age is left in whole years.
     """
     allowed = {field.name: field.codes for field in FIELDS if field.codes is not None}
     found: Side = {}
@@ -260,7 +260,7 @@ def without_persons(side: Mapping[str, Any]) -> Side:
     if maker := known_maker(side.get("Manufacturer")):
         found["Manufacturer"] = maker
     if isinstance(age := side.get("PatientAge"), (int, float)):
-        found["PatientAge"] = int(age) if age >= 1 else age
+        found["PatientAge"] = int(age)
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.evaluation import intervals
-from medcnn.evaluation.calibration import bin_index, brier_parts, reliability_curve
+from medcnn.evaluation.calibration import Reliability, bin_index, brier_parts, reliability_curve
 from medcnn.evaluation.counts import positive_index
 from medcnn.evaluation.ranking import cumulated, precision_at, roc_at
 from medcnn.evaluation.rankings import ClassRanking
@@ -105,7 +105,7 @@ def _operating_point(unit: Unit, name: str, threshold: float) -> tuple[float, fl
 def reliability_panels(unit: Unit) -> list[Panel]:
     """The reliability diagram with Wilson intervals, and its bins as a table."""
     settings = unit.settings
-    series, rows = [], []
+    series, tables = [], []
     parts: list[list[Any]] = []
     for name, p, y, places in _events(unit):
         if not len(p):
@@ -114,12 +114,7 @@ def reliability_panels(unit: Unit) -> list[Panel]:
         ends = _bin_ends(unit, bin_index(p, curve.edges), y, places)
         low, high = ([_plain(e) for e in zip(*ends, strict=True)]) if ends else (None, None)
         series.append(Series(name, _plain(curve.predicted), _plain(curve.observed), low, high))
-        rows += [
-            [f"bin {i + 1}", float(q), float(o), int(k), int(n)]
-            for i, (q, o, k, n) in enumerate(
-                zip(curve.predicted, curve.observed, curve.positives, curve.count, strict=True)
-            )
-        ]
+        tables.append(_bins_table(name, curve, ends, settings.level))
         b = brier_parts(p, y, bins=settings.bins, binning=settings.binning)
         parts.append([name, b.score, b.reliability, b.resolution, b.uncertainty, b.within, len(p)])
     if not series:
@@ -140,11 +135,17 @@ def reliability_panels(unit: Unit) -> list[Panel]:
     header = ["Event", "Brier score", "Reliability", "Resolution", "Uncertainty", "Within bins", "n"]
     text = "Brier score = reliability (best 0) - resolution (best high) + uncertainty + what binning loses."
     panels.append(TablePanel("brier", "The Brier score taken apart", header, parts, text, "curves"))
-    if len(series) == 1:
-        about = f"Event: {series[0].name}."
-        header = ["Bin", "Predicted", "Observed", "Positive", "Cases"]
-        panels.append(TablePanel("reliability-bins", "Bins of the reliability diagram", header, rows, about, "curves"))
-    return panels
+    return [*panels, *(tables if len(tables) == 1 else [])]
+
+
+def _bins_table(name: str, curve: Reliability, ends: Sequence[tuple[float, float]], level: float) -> TablePanel:
+    header = ["Bin", "Predicted", "Observed", *([f"{level * 100:g} % interval"] if ends else []), "Positive", "Cases"]
+    columns = (curve.predicted.tolist(), curve.observed.tolist(), curve.positives.tolist(), curve.count.tolist())
+    rows: list[list[Any]] = [[f"bin {i + 1}", *values] for i, values in enumerate(zip(*columns, strict=True))]
+    for row, (low, high) in zip(rows, ends, strict=False):
+        row.insert(3, f"{low:.3f}–{high:.3f}")
+    title = "Bins of the reliability diagram"
+    return TablePanel("reliability-bins", title, header, rows, f"Event: {name}.", "curves")
 
 
 def _bin_ends(

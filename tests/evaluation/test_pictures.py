@@ -76,7 +76,13 @@ def test_copies_of_a_case_do_not_narrow_the_intervals_of_a_reliability_diagram(
     assert widths[1] == pytest.approx(widths[0], rel=0.05)
     assert "Wilson, over 200 patients" in one.caption
     assert "on the effective n, over 200 patients" in many.caption
-    few = _panel(_evaluate(*cohort(200, 2, patients=12), common, **options), "reliability")
+    bins = _panel(_evaluate(table, schema, common, **options), "reliability-bins")
+    assert bins.columns == ["Bin", "Predicted", "Observed", "95 % interval", "Positive", "Cases"]
+    assert bins.rows[0][3] == f"{one.series[0].low[0]:.3f}–{one.series[0].high[0]:.3f}"
+    assert sum(row[5] for row in bins.rows) == 200
+    made = _evaluate(*cohort(200, 2, patients=12), common, **options)
+    assert len(_panel(made, "reliability-bins").columns) == 5
+    few = _panel(made, "reliability")
     assert few.series[0].low is None
     assert "no intervals: fewer than 20 patients" in few.caption
 

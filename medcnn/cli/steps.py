@@ -16,6 +16,30 @@ OutFolder = Annotated[
     typer.Option("--out", metavar="DIR", help="The run folder; default: runs/NAME, numbered where taken."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run, to the same result.")]
+OtherData = Annotated[
+    str | None,
+    typer.Option("--data", metavar="NAME", help="Test the frozen run on this other dataset of the catalog."),
+]
+OtherOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="An option of that dataset's adapter, as in seed=1."),
+]
+OtherLabels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--labels",
+        metavar="THEIRS=OURS",
+        help="A class of that dataset under the run's name for it; of masks a value and its name, as in 1=liver.",
+    ),
+]
+Predictions = Annotated[
+    Path | None,
+    typer.Option("--predictions", metavar="FILE|DIR", help="Predictions of any program: CSV, or a folder of masks."),
+]
+References = Annotated[
+    Path | None,
+    typer.Option("--references", metavar="FILE|DIR", help="The truth for them: CSV, or a folder of masks."),
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 
 
@@ -74,29 +98,12 @@ def _refuse_early(recipe: str, overrides: list[str] | None, allow_code: bool) ->
 
 def evaluate(
     run_folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="The folder of a run.")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option("--data", metavar="NAME", help="Test the frozen run on this other dataset of the catalog."),
-    ] = None,
+    data: OtherData = None,
     root: Annotated[Path | None, typer.Option("--root", metavar="DIR", help="Folder of that dataset.")] = None,
-    labels: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--labels",
-            metavar="THEIRS=OURS",
-            help="A class of that dataset under the run's name for it; of masks a value and its name, as in 1=liver.",
-        ),
-    ] = None,
-    predictions: Annotated[
-        Path | None,
-        typer.Option(
-            "--predictions", metavar="FILE|DIR", help="Predictions of any program: CSV, or a folder of masks."
-        ),
-    ] = None,
-    references: Annotated[
-        Path | None,
-        typer.Option("--references", metavar="FILE|DIR", help="The truth for them: CSV, or a folder of masks."),
-    ] = None,
+    options: OtherOptions = None,
+    labels: OtherLabels = None,
+    predictions: Predictions = None,
+    references: References = None,
     task: Annotated[str, typer.Option("--task", help="The task of such predictions.")] = "classification",
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where the evaluation of such predictions is written.")
@@ -107,12 +114,12 @@ def evaluate(
     if (run_folder is None) == (predictions is None):
         raise typer.BadParameter("give either the folder of a run, or --predictions FILE|DIR")
     if predictions is not None:
-        _evaluate_table(predictions, references, task, out, labels or [], mixed=bool(data or root))
+        _evaluate_table(predictions, references, task, out, labels or [], mixed=bool(data or root or options))
         return
     if references is not None or out is not None:
         raise typer.BadParameter("--references and --out belong to --predictions")
-    if data is None and (root is not None or labels):
-        raise typer.BadParameter("--root and --labels belong to --data")
+    if data is None and (root is not None or labels or options):
+        raise typer.BadParameter("--root, --option and --labels belong to --data")
     from medcnn import api
     from medcnn.cli.show import figures, unused_sentence
     from medcnn.workflow.folder import Run
@@ -120,7 +127,13 @@ def evaluate(
     assert run_folder is not None
     with RichProgress() as progress:
         found = api.evaluate(
-            run_folder, data=data, root=root, labels=label_map(labels or []), allow_code=allow_code, progress=progress
+            run_folder,
+            data=data,
+            root=root,
+            options=option_map(options or []),
+            labels=label_map(labels or []),
+            allow_code=allow_code,
+            progress=progress,
         )
     if is_main_process():
         print(found.title)
@@ -135,7 +148,7 @@ def _evaluate_table(
     predictions: Path, references: Path | None, task: str, out: Path | None, labels: list[str], *, mixed: bool
 ) -> None:
     if mixed:
-        raise typer.BadParameter("--data and --root belong to a run, not to --predictions")
+        raise typer.BadParameter("--data, --root and --option belong to a run, not to --predictions")
     from medcnn import api
     from medcnn.cli.show import figures
 
@@ -147,6 +160,26 @@ def _evaluate_table(
     print(found.title)
     figures(found.to_json())
     print(f"report: {folder / 'report.html'}")
+
+
+def option_map(pairs: list[str]) -> dict[str, Any] | None:
+    """``["seed=1"]`` as a mapping to values as YAML reads them; ``None`` where nothing is given.
+
+    Raises:
+        MedcnnError: If a pair has no ``=``, or its value is not YAML.
+    """
+    from medcnn.recipe.document import parse_value
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not (sign and key.strip()):
+            raise MedcnnError(f"{pair!r} is not KEY=VALUE", where="--option", todo="write e.g. --option seed=1")
+        try:
+            found[key.strip()] = parse_value(text)
+        except ValueError as error:
+            raise MedcnnError(f"the value of {key} is not valid YAML: {error}", where="--option") from error
+    return found or None
 
 
 def label_map(pairs: list[str]) -> dict[str, str] | None:

@@ -58,7 +58,8 @@ def train_folds(
         if resume and (folder / MODEL).is_file():
             continue
         clock = Clock()
-        name = "training" if len(folders) == 1 else f"training fold {number + 1} of {len(prepared.split.folds)}"
+        of_all = f"{number + 1} of {len(prepared.split.folds)}"
+        name = "training" if len(folders) == 1 else f"training fold {number} ({of_all})"
         fold = make_fold(prepared, recipe, number, folder, targets, name, progress, allow_code, callbacks)
         checkpoint = fit(fold, recipe, hardware, progress, resume=resume)
         if processes.is_main():

@@ -125,6 +125,19 @@ def test_evaluate_prints_figures_of_a_run_or_of_another_dataset(
     }
 
 
+def test_evaluate_gives_options_to_another_dataset(
+    medcnn_command: Command, fake_api: Fake, evaluation: Evaluation
+) -> None:
+    calls = fake_api(evaluate=evaluation)
+    medcnn_command("evaluate", "runs/x", "--data", "phantom", "--option", "seed=1", "--option", "classes=[a, b]")
+    assert calls[0][2]["options"] == {"seed": 1, "classes": ["a", "b"]}
+    for wrong in ("seed", "=1", "seed=[1"):
+        done = medcnn_command("evaluate", "runs/x", "--data", "phantom", "--option", wrong)
+        assert done.code == 2
+        assert "--option" in done.err
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize("labels", [("ct",), ("=CT",), ("ct=",), ("ct=CT", "ct=MR")])
 def test_evaluate_refuses_a_broken_map_of_labels(
     labels: tuple[str, ...], medcnn_command: Command, fake_api: Fake
@@ -160,6 +173,7 @@ def test_evaluate_takes_the_table_of_any_program(
         ("runs/x", "--references", "r.csv"),
         ("runs/x", "--out", "o"),
         ("runs/x", "--labels", "a=b"),
+        ("runs/x", "--option", "a=b"),
         ("--predictions", "p.csv", "--data", "mednist"),
     ],
 )

@@ -94,9 +94,13 @@ def _facts(value: Mapping[str, Any], shown: Shown, prefix: str = "") -> list[tup
             pairs += _facts(item, shown, f"{title}: ")
         elif isinstance(item, (list, tuple)):
             if item and all(isinstance(v, (int, float)) for v in item) and len(item) <= 8:
-                pairs.append((title, ", ".join(number(v) for v in item)))
+                pairs.append((title, " x ".join(_number(v) for v in item)))
         elif isinstance(item, str):
             pairs.append((title, shown.text(item)))
         else:
-            pairs.append((title, number(int(item) if isinstance(item, float) and item.is_integer() else item)))
+            pairs.append((title, _number(item)))
     return pairs
+
+
+def _number(value: float) -> str:
+    return number(int(value) if isinstance(value, float) and value.is_integer() else value)

@@ -9,7 +9,7 @@
 The wall clock is what the goals are about, on a machine that does nothing else; CPU seconds (of all processes, user
 and system) do not depend on what runs beside.
 
-Run: python tests/benchmarks/bench_audit.py NAME|FOLDER [--copies N] [--images N] [--exact-only]
+Run: python tests/benchmarks/bench_audit.py NAME|FOLDER [--copies N] [--images N] [--only exact|near|copies]
 (NAME of the catalog, with MEDCNN_DATA set, or a folder of images)
 """
 
@@ -33,6 +33,7 @@ from medcnn.data.audit import Audit
 from medcnn.data.audit_near import other_label
 from medcnn.data.images import read_case
 from medcnn.data.near_duplicates import describe, distinct, match
+from medcnn.data.near_verify import Pictures
 from medcnn.data.thumbnails import Thumbnails, middle_slice, read_thumbnails, thumbnail
 from medcnn.progress import Silent
 from medcnn.types import Dataset, Image
@@ -166,8 +167,7 @@ def near(seen: Thumbnails) -> None:
 
 def copies(dataset: Dataset, seen: Thumbnails, count: int) -> None:
     """How many made copies of each kind are found among all images, and what they are mistaken for."""
-    plain = set(describe([f.case for f in seen.facts], [f.digest for f in seen.facts], match(seen.pixels)).plain)
-    fit = [c for c in seen.cases if c.id not in plain]
+    fit = [c for c, plain in zip(seen.cases, Pictures(seen.pixels).plain, strict=True) if not plain]
     chosen = [fit[i] for i in np.random.default_rng(0).permutation(len(fit))[:count]]
     names, pixels = [f.case for f in seen.facts], [np.asarray(seen.pixels)]
     for case in chosen:
@@ -193,18 +193,20 @@ def main() -> None:
     parser.add_argument("source")
     parser.add_argument("--copies", type=int, default=0, metavar="N")
     parser.add_argument("--images", type=int, default=0, metavar="N", help="an even sample of so many")
-    parser.add_argument("--exact-only", action="store_true")
+    parser.add_argument("--only", choices=("exact", "near", "copies"))
     asked = parser.parse_args()
     source = find_source(asked.source, None, None, Silent())
     if asked.images:
         step = max(1, len(source.dataset.cases) // asked.images)
         source = replace(source, dataset=replace(source.dataset, cases=source.dataset.cases[::step]))
-    exact(source)
-    if asked.exact_only:
+    if asked.only in (None, "exact"):
+        exact(source)
+    if asked.only == "exact":
         return
     seen = read_thumbnails(source.dataset.cases, workers=CORES, progress=Silent())
-    near(seen)
-    if asked.copies:
+    if asked.only in (None, "near"):
+        near(seen)
+    if asked.copies and asked.only in (None, "copies"):
         copies(source.dataset, seen, asked.copies)
 
 

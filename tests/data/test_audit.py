@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,6 +49,29 @@ def healthy(count: int = 40) -> list[Case]:
 
 def facts_of(cases: Sequence[Case], **digests: str) -> list[ImageFacts]:
     return [fact(c.id, digests.get(c.id)) for c in cases]
+
+
+@functools.cache
+def schema() -> jsonschema.Draft202012Validator:
+    text = files("medcnn.data").joinpath("audit.schema.json").read_text("utf-8")
+    jsonschema.Draft202012Validator.check_schema(json.loads(text))
+    return jsonschema.Draft202012Validator(json.loads(text))
+
+
+@pytest.fixture(autouse=True)
+def _every_audit_follows_the_schema(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a test of this file makes is checked."""
+    made: list[dict[str, Any]] = []
+    plain = Audit.__init__
+
+    def keep(self: Audit, *args: Any, **more: Any) -> None:
+        plain(self, *args, **more)
+        made.append(self.to_json())
+
+    monkeypatch.setattr(Audit, "__init__", keep)
+    yield
+    for audit_json in made:
+        schema().validate(audit_json)
 
 
 def finding(found: Audit, name: str) -> Finding:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from pydicom.dataset import Dataset as Header
 from pydicom.dataset import FileMetaDataset
@@ -102,6 +104,7 @@ def test_headers_are_counted_by_element_and_no_value_is_shown(tmp_path: Path) ->
     assert said["header-birth-dates"] == "3 DICOM headers carry a birth date, in 1 case (PatientBirthDate)"
     assert set(said) == {"header-names", "header-birth-dates", "header-contact", "header-burned-in"}
     text = json.dumps(found.to_json())
+    jsonschema.validate(json.loads(text), json.loads(files("medcnn.data").joinpath("audit.schema.json").read_text()))
     assert not any(secret in text for secret in ("Doe", "Jane", "19500201", "1950", "555-0100"))
 
 

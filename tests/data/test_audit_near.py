@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.resources import files
 from typing import Any
 
+import jsonschema
 import numpy as np
 
 from medcnn.data.audit import Audit, audit
@@ -54,7 +56,8 @@ def test_pairs_are_counted_within_and_across_labels_and_patients() -> None:
         "near-across-labels": ("caution", "1 pair of near-duplicates has different labels"),
         "near-across-patients": ("caution", "1 pair of near-duplicates has different patient ids"),
     }
-    assert json.dumps(found.to_json(), allow_nan=False)
+    text = files("medcnn.data").joinpath("audit.schema.json").read_text("utf-8")
+    jsonschema.validate(json.loads(json.dumps(found.to_json(), allow_nan=False)), json.loads(text))
 
 
 def test_masks_and_boxes_of_turned_copies_are_no_other_label() -> None:

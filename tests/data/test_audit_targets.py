@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -65,7 +67,8 @@ def test_masks_are_counted_by_label_and_what_does_not_fit_is_named(tmp_path: Pat
     assert findings["mask-label-absent"] == ("caution", "1 label is in no mask: 'stent'")
     assert findings["mask-empty"] == ("info", "1 mask is empty: nothing is labelled")
     assert findings["mask-unusable"][1].startswith("2 masks cannot be used: 1 ")
-    assert json.dumps(found.to_json(), allow_nan=False)
+    text = files("medcnn.data").joinpath("audit.schema.json").read_text("utf-8")
+    jsonschema.validate(json.loads(json.dumps(found.to_json(), allow_nan=False)), json.loads(text))
 
 
 def test_labels_that_may_overlap_are_counted_each_for_itself(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import csv
 import json
 import re
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -70,6 +72,7 @@ def test_a_folder_is_audited_into_three_files(folder: Path, tmp_path: Path) -> N
     ]
     stored = json.loads((tmp_path / "out" / "audit.json").read_text(encoding="utf-8"))
     assert stored == json.loads(json.dumps(found.to_json()))
+    jsonschema.validate(stored, json.loads(files("medcnn.data").joinpath("audit.schema.json").read_text("utf-8")))
     assert (stored["cases"], stored["images"]["read"]) == (28, 27)
     assert (stored["identical"]["sets"], stored["identical"]["surplus"]) == (2, 1)
     assert stored["identical"]["sets_across_labels"] == 1

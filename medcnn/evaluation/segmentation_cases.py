@@ -113,11 +113,14 @@ def worst_table(segments: Segments) -> TablePanel | None:
 
 
 def galleries(segments: Segments, size: int) -> list[Panel]:
-    """Worst, median and best cases with contours; ``size`` worst ones, and a third of that of each other kind."""
+    """Worst, median and best cases with contours; ``size`` worst ones, and a third of that of each other kind.
+
+    Of few cases a third at most is called worst.
+    """
     order = ranking(segments)
     if not size or not len(order):
         return []
-    few = max(1, size // 3)
+    few, size = max(1, size // 3), min(size, max(1, len(order) // 3))
     middle = max(0, (len(order) - few) // 2)
     chosen = [
         ("worst", "Worst cases", order[:size]),

@@ -207,12 +207,14 @@ class Segments:
         stem = stem_of(name)
         values = self.cases(stem)[:, place]
         defined = ~np.isnan(values)
+        # Agreement of volumes is about single measurements (Bland & Altman), whoever was measured.
+        weights = defined.astype(np.float64) if stem in VOLUMES else self._weights(defined)
         if stem in ("volume_loa_low", "volume_loa_high"):
             point, samples = self._limits(values, defined, 1 if stem.endswith("high") else -1)
         elif name == stem:
-            point, samples = self._mean(values, self._weights(defined))
+            point, samples = self._mean(values, weights)
         else:
-            point, samples = self._quantile(values, self._weights(defined), 0.5)
+            point, samples = self._quantile(values, weights, 0.5)
         infinite = int(np.isinf(values).sum())
         notes = (
             [f"infinite in {infinite:,} of {int(defined.sum()):,} cases, where one mask is empty"] if infinite else []

@@ -1,4 +1,4 @@
-"""Pictures of cases for a report: the original image, grey, at the middle of a volume."""
+"""Pictures of cases for a report: the original image, grey, at the middle of a volume, or with contours of masks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from medcnn.data.images import read_case
 from medcnn.errors import ImageError, MedcnnError
 from medcnn.types import Image
+from medcnn.workflow.contours import Contours
 from medcnn.workflow.folder import Run
 
 
@@ -20,17 +21,27 @@ def pictures_of(run: Run) -> Callable[[str], NDArray[np.uint8] | None]:
     except MedcnnError:
         return lambda _: None
     window = run.window
+    contours = _contours(run)
 
     def picture(case: str) -> NDArray[np.uint8] | None:
         if case not in cases:
             return None
         try:
             image = read_case(cases[case])
+            drawn = contours.draw(cases[case], image, window) if contours is not None else None
         except ImageError:
             return None
-        return to_picture(image, *window)
+        return to_picture(image, *window) if drawn is None else drawn
 
     return picture
+
+
+def _contours(run: Run) -> Contours | None:
+    try:
+        return Contours.of(run)
+    except MedcnnError:
+        # A run that is not whole is reported as far as it goes.
+        return None
 
 
 def to_picture(image: Image, low: float | None = None, high: float | None = None) -> NDArray[np.uint8]:

@@ -22,16 +22,24 @@ def fill(contours: Sequence[NDArray[np.float64]], shape: tuple[int, int]) -> NDA
     Returns:
         ``(X, Y)``.
     """
+    result = np.zeros(shape, bool)
+    crossings = [_crossings(np.asarray(points, np.float64), shape) for points in contours]
+    columns, rows = (np.concatenate([c[k] for c in crossings] or [np.zeros(0, np.int64)]) for k in range(2))
+    if not columns.size:
+        return result
+    # In the box that holds them all: a large slice costs no more than what is drawn on it.
+    left, right, low, high = columns.min(), columns.max(), rows.min(), rows.max()
+    width, height = int(right - left), int(high - low + 1)
     # A crossing turns inside to outside for all voxels further along x.
-    turns = np.zeros((shape[0] + 1, shape[1]), np.int64)
-    for points in contours:
-        _cross(np.asarray(points, np.float64), turns)
-    return np.asarray(turns[:-1].cumsum(0) % 2 == 1)
+    places = (columns - left) * height + rows - low
+    turns = np.bincount(places, minlength=(width + 1) * height).reshape(width + 1, height)[:-1]
+    result[left:right, low : high + 1] = turns.cumsum(0) % 2 == 1
+    return result
 
 
-def _cross(points: NDArray[np.float64], turns: NDArray[np.int64]) -> None:
-    """Count where the edges of a contour cross the lines of voxel centres."""
-    width, height = turns.shape[0] - 1, turns.shape[1]
+def _crossings(points: NDArray[np.float64], shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the edges of a contour cross the lines of voxel centres: first voxel beyond the edge, and row."""
+    width, height = shape
     following = np.roll(points, -1, 0)
     # Each edge from its lower to its upper end, so that an edge that is run both ways gives the same crossings.
     swap = (points[:, 1] > following[:, 1]) | ((points[:, 1] == following[:, 1]) & (points[:, 0] > following[:, 0]))
@@ -42,9 +50,8 @@ def _cross(points: NDArray[np.float64], turns: NDArray[np.int64]) -> None:
     count = np.maximum(stop - first, 0)
     edge = np.repeat(np.arange(len(points)), count)
     if not edge.size:
-        return
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     row = first[edge] + np.arange(edge.size) - np.repeat(np.cumsum(count) - count, count)
     slope = (high[edge, 0] - low[edge, 0]) / (high[edge, 1] - low[edge, 1])
     place = low[edge, 0] + (row - low[edge, 1]) * slope
-    column = np.clip(np.ceil(place), 0, width).astype(np.int64)
-    np.add.at(turns, (column, row), 1)
+    return np.clip(np.ceil(place), 0, width).astype(np.int64), row

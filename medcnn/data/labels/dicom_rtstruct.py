@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.data.adapters.mask_labels import Names
-from medcnn.data.images.dicom_file import Source, items, numbers, text, whole
+from medcnn.data.images.dicom_file import Source, items, text, whole
 from medcnn.data.labels.canvas import Canvas
 from medcnn.data.labels.contours import fill
 from medcnn.data.labels.grid import Place
@@ -148,16 +148,27 @@ def _by_slice(structure: Structure, place: Place, where: str) -> Mapping[int, li
 
 def _points(item: Any, name: str, where: str) -> NDArray[np.float64]:
     """``(N, 3)`` in DICOM's LPS."""
-    values = items(item, "ContourData")
-    count = whole(item, "NumberOfContourPoints") or len(values) // 3
-    found = numbers(item, "ContourData", 3 * count)
-    if not found:
+    found = _numbers_of(item)
+    count = whole(item, "NumberOfContourPoints") or found.size // 3
+    if not found.size or found.size != 3 * count or not np.isfinite(found).all():
         raise ImageError(
-            f"a contour of the structure {name!r} announces {count} points and holds {len(values)} numbers",
+            f"a contour of the structure {name!r} announces {count} points and holds {found.size} numbers",
             where=where,
             todo="export the structure set anew",
         )
-    return np.asarray(found, np.float64).reshape(-1, 3)
+    return found.reshape(-1, 3)
+
+
+def _numbers_of(item: Any) -> NDArray[np.float64]:
+    """ContourData as numbers; from its bytes, since a value object for each of millions takes minutes."""
+    try:
+        stored = item.get_item("ContourData")
+        raw = stored.value if stored is not None else b""
+        if isinstance(raw, bytes):
+            return np.array(raw.strip(b"\0 ").split(b"\\"), np.float64)
+        return np.array([float(v) for v in raw], np.float64)
+    except (ValueError, TypeError):
+        return np.zeros(0)
 
 
 def _slice_of(points: NDArray[np.float64], place: Place, name: str, where: str) -> int:

@@ -246,6 +246,9 @@ def test_several_files_add_up_to_one_mask(tmp_path: Path, series: Any, make: Any
     other = make.seg(tmp_path / "c.dcm", series, (labels == 2).astype(np.uint8), [make.segment(1, "Rib")])
     paths = [*liver.image.paths, *tumour.image.paths, *other.image.paths]
     np.testing.assert_array_equal(read_mask(Mask(ImageRef(tuple(paths[:2]))), TWO, series.image), labels)
+    # What none of the files lists is not annotated.
+    three = read_mask(Mask(ImageRef(tuple(paths[:2]))), mask_schema(["liver", "tumour", "vein"]), series.image)
+    np.testing.assert_array_equal(three, np.where(labels == 0, 255, labels))
     # A file that holds none of the labels is passed over; if all are so, that is an error.
     names = (("liver", "liver"), ("tumour", "tumour"))
     np.testing.assert_array_equal(read_mask(Mask(ImageRef(tuple(paths)), names), TWO, series.image), labels)

@@ -118,6 +118,8 @@ def audit(
         found["parts"] = dict(split.facts.get("counts", {})), []
     findings = [f for _, some in found.values() for f in some]
     findings += [*identity_findings(dataset, headers or ()), *_unread(dataset, facts, left_out)]
+    # What the adapter has to say of the data, such as labels that a program made.
+    findings += [Finding("dataset-note", "info", str(note), 1) for note in dataset.facts.get("notes", ())]
     findings.sort(key=lambda f: SEVERITIES.index(f.severity))
     return Audit(dataset.name, len(dataset.cases), tuple(findings), {name: table for name, (table, _) in found.items()})
 

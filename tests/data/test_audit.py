@@ -90,6 +90,12 @@ def test_a_healthy_dataset_has_nothing_to_remark() -> None:
     assert found.headline() == ["test: 40 cases, 20 patients (a 20, b 20)"]
 
 
+def test_what_the_adapter_has_to_say_is_passed_on() -> None:
+    dataset = replace(cohort(healthy()), facts={"notes": ("3 of the labels were made by a program",)})
+    found = audit(dataset, facts_of(healthy())).findings
+    assert Finding("dataset-note", "info", "3 of the labels were made by a program", 1) in found
+
+
 def test_identical_images_are_counted_within_and_across_labels_patients_and_parts() -> None:
     cases = healthy()
     # c00 = c02 = c04 are of class a, c06 = c07 of both classes and one patient, c08 = c08 alone.

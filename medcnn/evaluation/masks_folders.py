@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from medcnn.errors import DataError, MedcnnError
 from medcnn.types import LabelClass, LabelSchema
 
 # Endings of files that can hold a mask, longest first, so that a name loses all of them.
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".tif", ".tiff", ".bmp")
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".tif", ".tiff", ".bmp", ".dcm")
 DESCRIPTION = "dataset.json"
 _BACKGROUND, _IGNORED = "background", "ignore"
 
@@ -45,16 +45,21 @@ class Labels:
         names: The name of each value above 0.
         ignored: Values that mean "not annotated".
         origin: Where the names come from; empty where they are made from the values.
+        overlapping: Whether a voxel may have several labels.
+        codes: Codes of labels by name, as ``SCHEME:VALUE``.
     """
 
     names: Mapping[int, str]
     ignored: tuple[int, ...] = ()
     origin: str = ""
+    overlapping: bool = False
+    codes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def schema(self) -> LabelSchema:
         """The labels, by value."""
-        return LabelSchema(tuple(LabelClass(value, name) for value, name in sorted(self.names.items())))
+        classes = (LabelClass(v, name, code=self.codes.get(name)) for v, name in sorted(self.names.items()))
+        return LabelSchema(tuple(classes), multilabel=self.overlapping)
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
@@ -162,6 +167,34 @@ def plain_labels(values: set[int]) -> Labels:
     if not found:
         raise DataError("no reference holds a label: all voxels are 0", todo="check that these are the masks")
     return Labels({value: f"label {value}" for value in found})
+
+
+def listed_labels(found: Iterable[tuple[int, str, str]]) -> Labels:
+    """Labels that segmentations list: segments of one name are one label, whatever their numbers.
+
+    Args:
+        found: Number, name and code of the segments of all references, in their order.
+
+    Raises:
+        DataError: If there is none.
+    """
+    names: dict[int, str] = {}
+    codes: dict[str, str] = {}
+    known: dict[str, str] = {}
+    for number, label, code in found:
+        name = label.strip() or f"segment {number}"
+        if name.casefold() in known:
+            continue
+        known[name.casefold()] = name
+        # A number that stands for another name already says nothing: one that no segment has takes its place.
+        names[number if number not in names else max(2**16, *names) + 1] = name
+        if code:
+            codes[name] = code
+    # What carries the code of several names is told apart by the names alone.
+    single = {n: c for n, c in codes.items() if list(codes.values()).count(c) == 1}
+    if not names:
+        raise DataError("no reference lists a segment", todo="check that these are the masks")
+    return Labels(names, (), "those of the references' segments", codes=single)
 
 
 def _checked(names: Mapping[int, str], ignored: tuple[int, ...], origin: str) -> Labels:

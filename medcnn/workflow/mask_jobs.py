@@ -50,6 +50,11 @@ class Measured:
     problem: str = ""
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, whatever it is called."""
+    return sniff(str(path)) == "dicom"
+
+
 def values_in(path: Path) -> tuple[int, ...]:
     """The values that a mask holds, none where it cannot be read: that is said when it is measured."""
     try:
@@ -59,14 +64,27 @@ def values_in(path: Path) -> tuple[int, ...]:
     return tuple(int(v) for v in values)
 
 
+def segments_in(path: Path) -> tuple[tuple[int, str, str], ...]:
+    """Number, name and code of what a DICOM mask lists, none where it cannot be read or is of another kind."""
+    if not is_dicom(path):
+        return ()
+    from medcnn.data.labels.drawn import list_drawn
+
+    try:
+        return tuple((one.number, one.label, one.code) for one in list_drawn(str(path)).named)
+    except ImageError:
+        return ()
+
+
 def measure_job(job: Job) -> Measured:
     """Measure one case; a mask that cannot be used is said, and does not end the evaluation."""
     try:
         image, reference, prediction, problem = read_job(job)
     except ImageError as error:
         return Measured(None, f"reference: {error.what}")
-    labels = len(job.labels.names)
-    return Measured(measure_case(reference, prediction, labels, image.spacing, **job.options), problem)
+    labels, overlapping = len(job.labels.names), job.labels.overlapping
+    measures = measure_case(reference, prediction, labels, image.spacing, overlapping=overlapping, **job.options)
+    return Measured(measures, problem)
 
 
 def read_job(job: Job) -> tuple[Image, NDArray[np.uint8], NDArray[np.uint8], str]:
@@ -79,7 +97,7 @@ def read_job(job: Job) -> tuple[Image, NDArray[np.uint8], NDArray[np.uint8], str
     Raises:
         ImageError: If the reference cannot be used.
     """
-    image, reference = read_reference(job.reference, job.labels)
+    image, reference = _reference(job)
     if job.prediction is None:
         return image, reference, np.zeros_like(reference), ""
     try:
@@ -89,13 +107,30 @@ def read_job(job: Job) -> tuple[Image, NDArray[np.uint8], NDArray[np.uint8], str
         return image, reference, np.zeros_like(reference), f"prediction: {error.what}"
 
 
-def read_reference(path: Path, labels: Labels) -> tuple[Image, NDArray[np.uint8]]:
-    """A reference as an image, for its grid, and as positions of labels; raises :class:`ImageError`."""
+def _reference(job: Job) -> tuple[Image, NDArray[np.uint8]]:
+    """A reference as an image, for its grid, and as positions of labels."""
+    schema, path = job.labels.schema, job.reference
+    if is_dicom(path):
+        image = _grid(job)
+        return image, read_mask(Mask(ImageRef((str(path),)), job.labels.pairs), schema, image)
     image = _stored(path)
     values = whole_values(image.array, str(path))
     if not (values == values[:1]).all():
         raise ImageError("the mask is a picture in colour", where=str(path), todo="store a whole number a label")
-    return image, to_positions(values[0], labels.schema, labels.pairs, str(path))
+    return image, to_positions(values[0], schema, job.labels.pairs, str(path))
+
+
+def _grid(job: Job) -> Image:
+    """The grid of a DICOM reference, over the slices of the prediction too where that lies in one grid with it."""
+    from medcnn.data.labels.frames_grid import frames_grid
+
+    if job.prediction is not None and is_dicom(job.prediction):
+        try:
+            return frames_grid([str(job.reference), str(job.prediction)])
+        except ImageError:
+            # What is wrong with the prediction is said when it is read.
+            pass
+    return frames_grid([str(job.reference)])
 
 
 def _stored(path: Path) -> Image:

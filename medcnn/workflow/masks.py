@@ -20,6 +20,7 @@ from medcnn.evaluation.masks_folders import (
     Pairs,
     described_labels,
     given_labels,
+    listed_labels,
     match_folders,
     plain_labels,
 )
@@ -28,7 +29,7 @@ from medcnn.evaluation.segmentation import evaluate_segmentation, measure_option
 from medcnn.evaluation.segmentation_table import SegmentationTable
 from medcnn.progress import Progress
 from medcnn.report.overlays import draw_overlay, schema_colours
-from medcnn.workflow.mask_jobs import Job, Measured, measure_job, read_job, values_in
+from medcnn.workflow.mask_jobs import Job, Measured, is_dicom, measure_job, read_job, segments_in, values_in
 from medcnn.workflow.tables import GALLERY, Judged, Wanted
 
 T = TypeVar("T")
@@ -54,10 +55,10 @@ def judge_masks(wanted: Wanted, progress: Progress) -> Judged:
     pairs = match_folders(wanted.predictions, wanted.references)
     labels = given_labels(wanted.labels) or described_labels(wanted.references)
     workers = _workers([*pairs.references.values(), *pairs.predictions.values()])
-    if labels is None:
-        progress.start("reading labels", len(pairs.references), "masks")
-        values = _results(values_in, list(pairs.references.values()), workers, progress)
-        labels = plain_labels({value for found in values for value in found})
+    labels = labels or _found_labels(list(pairs.references.values()), workers, progress)
+    if is_dicom(next(iter(pairs.references.values()))):
+        # Segments are layers: a voxel may lie in several.
+        labels = replace(labels, overlapping=True)
     options = measure_options(wanted.options)
     jobs = [Job(path, pairs.predictions.get(case), labels, options) for case, path in pairs.references.items()]
     progress.start("measuring", len(jobs), "cases")
@@ -66,6 +67,14 @@ def judge_masks(wanted: Wanted, progress: Progress) -> Judged:
     _check_share(found)
     evaluation = _evaluated(dict(zip(pairs.references, found, strict=True)), pairs, labels, wanted)
     return Judged(evaluation, _pictures(pairs, labels))
+
+
+def _found_labels(paths: list[Path], workers: int, progress: Progress) -> Labels:
+    """The labels that the references themselves know."""
+    progress.start("reading labels", len(paths), "masks")
+    if is_dicom(paths[0]):
+        return listed_labels(one for found in _results(segments_in, paths, 0, progress) for one in found)
+    return plain_labels({value for found in _results(values_in, paths, workers, progress) for value in found})
 
 
 def _workers(paths: Sequence[Path]) -> int:
@@ -160,7 +169,7 @@ def _pictures(pairs: Pairs, labels: Labels) -> Callable[[str], NDArray[np.uint8]
 
     def picture(case: str) -> NDArray[np.uint8] | None:
         image, reference, prediction, _ = read_job(Job(pairs.references[case], pairs.predictions.get(case), labels, {}))
-        dark = replace(image, array=np.zeros((1, *reference.shape), np.uint8))
-        return draw_overlay(dark, reference, prediction, colours)
+        dark = replace(image, array=np.zeros_like(image.array[:1], np.uint8))
+        return draw_overlay(dark, reference, prediction, colours, overlapping=labels.overlapping)
 
     return picture

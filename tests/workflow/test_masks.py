@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from PIL import Image
 
 from medcnn.cli.main import main
 from medcnn.errors import MedcnnError
-from medcnn.evaluation.masks_folders import described_labels, given_labels, match_folders
+from medcnn.evaluation.masks_folders import described_labels, given_labels, listed_labels, match_folders
 from medcnn.progress import Silent
 from medcnn.workflow import masks
 from medcnn.workflow.tables import Wanted, evaluate_files
@@ -245,6 +247,43 @@ def test_an_unreadable_reference_is_left_out_and_said(folders: tuple[Path, Path]
     assert found.warnings[0].startswith("1 references cannot be used")
 
 
+def makers() -> Any:
+    """The makers of DICOM segmentations, which lie beside the tests of labels and are no package."""
+    path = Path(__file__).parents[1] / "data" / "labels" / "conftest.py"
+    spec = spec_from_file_location("label_makers", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules["label_makers"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_segmentations_of_dicom_lie_on_the_slices_of_both(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    make = makers()
+    series = make.save_series(tmp_path / "ct")
+    (tmp_path / "true").mkdir()
+    (tmp_path / "made").mkdir()
+    segments = [make.segment(1, "Liver"), make.segment(2, "Tumour", code=make.codes.SCT.Neoplasm)]
+    turned = [make.segment(1, "tumour", code=make.codes.SCT.Neoplasm), make.segment(2, "Liver")]
+    whole, core = np.zeros((2, *make.SHAPE), bool)
+    whole[2:8, 2:8, 1:4] = core[3:5, 3:5, 2:3] = True
+    up = np.roll(whole, 1, 2)
+    for i in range(3):
+        # Labels that overlap, in other numbers, and on other slices.
+        make.save_seg(tmp_path / "true" / f"{i}.dcm", series, np.stack([whole, core], -1), segments)
+        make.save_seg(tmp_path / "made" / f"{i}.dcm", series, np.stack([core, up], -1), turned)
+    found = evaluate_files(
+        tmp_path / "made", tmp_path / "true", tmp_path / "out", "segmentation", {"resamples": 100}, ""
+    )
+    assert found.find("dice", "Liver").value == pytest.approx(2 / 3)
+    assert found.find("dice", "Tumour").value == 1.0
+    assert found.find("hd95_median", "Liver").value == pytest.approx(make.SPACING[2])
+    assert float(rows_of(tmp_path / "out")[0]["reference_volume"]) == pytest.approx(6 * 6 * 3 * np.prod(make.SPACING))
+    assert "segments" in found.notes[0]
+
+
 def test_files_are_matched_by_their_name_without_its_ending(tmp_path: Path) -> None:
     for name in (
         "true/a.b.nii.gz",
@@ -278,6 +317,17 @@ def test_labels_of_a_dataset_json(labels: Any, expected: Any, tmp_path: Path) ->
     assert (None if found is None else dict(found.names)) == expected
     if found is not None and found.ignored:
         assert found.pairs == (("1", "liver"), ("7", "ignore"))
+
+
+def test_labels_that_segmentations_list() -> None:
+    found = listed_labels(
+        [(1, "Liver", "SCT:1"), (2, "Vessel", "SCT:2"), (1, "vessel", "SCT:2"), (1, "Kidney", "SCT:1")]
+    )
+    assert found.schema.names == ("Liver", "Vessel", "Kidney")
+    # Two names have one code, which therefore tells neither.
+    assert [c.code for c in found.schema.classes] == [None, "SCT:2", None]
+    with pytest.raises(MedcnnError, match="no reference lists a segment"):
+        listed_labels([])
 
 
 def test_labels_as_the_user_names_them() -> None:

@@ -70,8 +70,8 @@ def remarks(found: SeriesList) -> list[str]:
     """Sentences on the whole folder."""
     patients, studies = ({getattr(s, what) for s in found.stacks} for what in ("patient", "study"))
     lines = [
-        f"{len(found.stacks):,} stacks in {found.files:,} DICOM files, of {_plural(len(patients), 'patient')} in "
-        f"{_plural(len(studies), 'study', 'studies')}"
+        f"{_plural(len(found.stacks), 'stack')} in {_plural(found.files, 'DICOM file')}, of "
+        f"{_plural(len(patients), 'patient')} in {_plural(len(studies), 'study', 'studies')}"
     ]
     lines += [f"  stack {s.number}: {s.problem}" for s in found.stacks if s.problem]
     if found.rule is not None:
@@ -84,7 +84,8 @@ def remarks(found: SeriesList) -> list[str]:
     if found.identifying:
         lines.append(f"headers that name or show a person: {_counted(found.identifying, 'file')}")
     if found.silent:
-        lines.append(f"{_plural(found.silent, 'file')} with pixels do not say whether an annotation is burned in")
+        verb = "does" if found.silent == 1 else "do"
+        lines.append(f"{_plural(found.silent, 'file')} with pixels {verb} not say whether an annotation is burned in")
     if found.left_aside:
         lines.append(f"passed over: {_counted(found.left_aside, '')}")
     if found.unread:

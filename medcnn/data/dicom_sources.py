@@ -63,7 +63,8 @@ def list_files(root: Path, progress: Progress | None = None) -> Listing:
             return Listing(root.parent, (str(root),))
         root = _unpacked(root, progress)
     if not root.is_dir():
-        raise DataError("the folder of the dataset is not there", where=str(root), todo="set data.root=FOLDER")
+        todo = "name a folder, an archive or a DICOMDIR (in a recipe: data.root)"
+        raise DataError("the folder of DICOM is not there", where=str(root), todo=todo)
     try:
         os.scandir(root).close()
     except OSError as error:

@@ -151,8 +151,8 @@ def pick(stacks: Sequence[Stack], rule: StackRule | None = None, where: str = ""
     raise ImageError(
         f"there are {len(fitting)} stacks{apart}: {_listed(fitting)}",
         where=where,
-        todo="say which by a rule for stacks (modality, plane, description, series_number, echo, b_value, ...), or "
-        "give the files of one alone",
+        todo="say which by a rule for stacks (in a recipe data.stack: modality, plane, description, series_number, "
+        "echo, b_value, ...), or give the files of one alone",
     )
 
 

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def test_only_what_changed_is_read_again(tree: Any) -> None:
 
 def test_a_file_that_changed_a_moment_ago_is_read_again(tree: Any) -> None:
     (path,) = tree.series("a", (0,))
-    os.utime(path)
+    # However slow the machine is, this is less than a moment ago.
+    os.utime(path, (time.time() + 3600,) * 2)
     for _ in range(2):
         with look(tree.root) as index:
             assert index.read == 1
@@ -173,6 +175,7 @@ def test_blank_and_dummy_ids_join_nobody(tree: Any) -> None:
 def test_single_files_are_looked_up_in_their_order(tree: Any) -> None:
     one, two, three = tree.series("a")
     (tree.root / "text").write_text("hello")
+    os.utime(tree.root / "text", (10**9, 10**9))
     files = tuple(str(p) for p in (three, tree.root / "text", one))
     with look(tree.root), SeriesIndex(Listing(tree.root, files), whole=False, workers=0) as index:
         found = index.entries(files)
@@ -180,7 +183,7 @@ def test_single_files_are_looked_up_in_their_order(tree: Any) -> None:
         assert isinstance(found[1], Unread)
     # A part of the folder does not make the index forget the rest.
     with look(tree.root) as index:
-        assert index.read == 1
+        assert index.read == 0
     assert str(two) in {h.path for g in headers_of(tree.root) for h in g}
 
 

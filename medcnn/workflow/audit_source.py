@@ -117,6 +117,8 @@ def _layouts(path: Path, images: Sequence[str]) -> Iterator[str]:
     if all(_is_dicom(images[i * len(images) // _LOOKS]) for i in range(_LOOKS)):
         yield "dicom_tree"
     inside = {Path(os.path.relpath(p, path)).parts[0] for p in images if Path(p).parent != path}
+    if inside == {"images", "masks"}:
+        yield "pairs"
     if len(inside) > 1 and all(Path(p).parent != path for p in images):
         yield "image_folder"
 

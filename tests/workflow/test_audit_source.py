@@ -87,6 +87,14 @@ def test_a_decathlon_task_gives_its_masks(tmp_path: Path) -> None:
     assert "mask" in dataset.labels
 
 
+def test_images_and_masks_of_the_same_names_are_pairs_not_classes(tmp_path: Path) -> None:
+    for name in ("images/a.png", "masks/a.png", "images/b.png", "masks/b.png"):
+        picture(tmp_path / name)
+    dataset = found(tmp_path).dataset
+    assert [c.id for c in dataset.cases] == ["a", "b"]
+    assert set(dataset.labels) == {"mask"}
+
+
 def test_a_folder_a_class_gives_labels_and_any_other_folder_its_images(tmp_path: Path) -> None:
     for name in ("cat/a.png", "cat/b.png", "dog/c.png"):
         picture(tmp_path / "classes" / name)

@@ -31,7 +31,7 @@ HARMLESS_BYTES = 10**9
 MAX_ENTRIES = 5_000_000
 SPARE_BYTES = 64 * 2**20
 _BLOCK = 2**20
-# A header that asks for more at once is made to fill the memory.
+# A header that is longer is made to fill the memory.
 _MAX_READ = 2**25
 _TODO = "do not unpack it by other means either, unless you trust where it comes from"
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError, ValueError)
@@ -239,29 +239,38 @@ def _tar_entries(archive: Path) -> Iterator[_Entry]:
                 assert found is not None
                 return found
 
+            stream.allow(member.size + _MAX_READ)
             yield _Entry(member.name, member.isdir(), member.size, source, refused)
             # The list of members that tarfile keeps would grow with the archive.
             file.members = []  # type: ignore[attr-defined]
+            stream.allow(_MAX_READ)
         stream.require_end()
 
 
 class _Stream:
-    """A decompressed tar that remembers its last bytes, and refuses to be read in huge pieces."""
+    """A decompressed tar that remembers its last bytes, and gives no more than is due: tarfile keeps a header whole."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._last = b""
+        self._left = _MAX_READ
+
+    def allow(self, count: int) -> None:
+        """How many bytes may be read from here on."""
+        self._left = count
 
     def read(self, size: int = -1) -> bytes:
         """Up to ``size`` bytes."""
-        if not 0 <= size <= _MAX_READ:
-            raise ValueError("a header of more than 32 MB")
+        if not 0 <= size <= self._left:
+            raise ValueError(f"a header of more than {_MAX_READ // 2**20} MB")
         data = self._file.read(size)
+        self._left -= len(data)
         self._last = (self._last + data)[-512:]
         return data
 
     def require_end(self) -> None:
         """Read the rest, by which its check sum is checked, and see that the archive ends as one."""
+        self.allow(HARMLESS_BYTES)
         while self.read(_BLOCK):
             pass
         if self._last.strip(b"\0"):

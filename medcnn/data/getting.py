@@ -273,9 +273,10 @@ def _fitting(temporary: Path, section: DataSection, given: Path) -> Path:
             load_dataset(section.model_copy(update={"root": str(place)}))
             return place
         except MedcnnError as error:
-            errors.append(error)
+            where = Path(error.where).name if error.where else ""
+            errors.append(f"{where}: {error.what}" if where and where != place.name else error.what)
     raise DataError(
-        f"the archive does not hold the dataset {section.dataset!r}: {errors[0].what}; nothing was kept",
+        f"the archive does not hold the dataset {section.dataset!r}: {errors[0]}; nothing was kept",
         where=str(given),
         todo="give the archive of this dataset, as published",
     )

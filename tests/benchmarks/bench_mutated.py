@@ -1,7 +1,9 @@
 """Broken files: good DICOM, NIfTI, JPEG, PNG and TIFF files with bytes flipped, cut out or repeated, then read.
 
 Each file is read in a worker process. The goals: no crash, no read above 5 s, none above 2 GB of memory, and each
-file ends in a readable image or in an ImageError of one line that names the file.
+file ends in a readable image or in an ImageError of one line that names the file. Seconds are those of the processor
+(the worker's and those of the process in which GDCM runs), so that a busy machine makes no hang; what has not come
+after a minute by the clock hangs, whatever it does.
 
 Run: python tests/benchmarks/bench_mutated.py [files] [seed]
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 import gzip
 import io
 import multiprocessing
+import os
 import resource
 import sys
 import tempfile
@@ -25,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 LIMIT_S = 5.0
+LIMIT_CLOCK_S = 60.0
 LIMIT_BYTES = 2 * 10**9
 
 
@@ -166,11 +170,25 @@ def _serve(pipe: Connection) -> None:
     read_one("")
     while path := pipe.recv():
         Path("/proc/self/clear_refs").write_text("5")
-        start = time.perf_counter()
+        start = _busy()
         kind, text = read_one(path)
         status = Path("/proc/self/status").read_text()
         peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
-        pipe.send((kind, text, time.perf_counter() - start, max(peak, _peak_of_helpers())))
+        pipe.send((kind, text, _busy() - start, max(peak, _peak_of_helpers())))
+
+
+def _busy() -> float:
+    """Seconds of the processor so far: of this process, of those that it started and that ended, and of the living."""
+    from medcnn.data.images import gdcm_helper
+
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = time.process_time() + ended.ru_utime + ended.ru_stime
+    for helper in gdcm_helper._helpers.values():
+        status = Path(f"/proc/{helper.pid}/stat")
+        if helper.poll() is None and status.exists():
+            user, system = status.read_text().rpartition(")")[2].split()[11:13]
+            total += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return total
 
 
 def _peak_of_helpers() -> int:
@@ -202,11 +220,11 @@ class Worker:
     def read(self, path: str) -> Outcome:
         """One file; the first one of a process may take the time of its imports."""
         self._pipe.send(path)
-        limit, self._fresh = LIMIT_S + (60 if self._fresh else 0), False
+        limit, self._fresh = LIMIT_CLOCK_S + (60 if self._fresh else 0), False
         try:
             if self._pipe.poll(limit):
                 return Outcome(*self._pipe.recv())
-            outcome = Outcome("hung", f"above {limit:.0f} s", limit, 0)
+            outcome = Outcome("hung", f"above {limit:.0f} s by the clock", limit, 0)
         except EOFError:
             self._process.join()
             outcome = Outcome("crashed", f"exit code {self._process.exitcode}", 0.0, 0)
@@ -240,7 +258,7 @@ def main() -> int:
             path.unlink()
     worker.close()
     print(f"{count} files (seed {seed}): {', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}")
-    print(f"slowest {slowest:.2f} s, largest {largest / 1e9:.2f} GB")
+    print(f"slowest {slowest:.2f} s of the processor, largest {largest / 1e9:.2f} GB")
     print("\n".join(bad[:50]) or "goals reached: no crash, none above 5 s, none above 2 GB, all named")
     return int(bool(bad))
 

@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -149,10 +150,15 @@ def test_what_the_disk_cannot_hold_is_refused(tmp_path: Path, monkeypatch: pytes
 
 def test_a_header_made_to_fill_the_memory_is_refused(tmp_path: Path) -> None:
     info = tarfile.TarInfo("x")
-    info.type, info.size = tarfile.XHDTYPE, 2**40
-    (tmp_path / "a.tar").write_bytes(info.tobuf() + bytes(10240))
-    with pytest.raises(DataError, match="broken"):
-        unpack(tmp_path / "a.tar", tmp_path / "out")
+    info.type, info.size = tarfile.XHDTYPE, 2**27
+    with gzip.open(tmp_path / "a.tar.gz", "wb", compresslevel=1) as file:
+        file.write(info.tobuf() + bytes(2**27 + 1024))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="broken: a header of more than 32 MB"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "out")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**26
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])

@@ -72,8 +72,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.end_headers()
                 return
             self.send_response(206)
-            first = start + 7 if how.wrong_range else start
-            self.send_header("Content-Range", f"bytes {first}-{len(how.data) - 1}/{len(how.data)}")
+            start += 7 if how.wrong_range else 0
+            self.send_header("Content-Range", f"bytes {start}-{len(how.data) - 1}/{len(how.data)}")
         else:
             self.send_response(200)
         body = how.data[start:]

@@ -59,7 +59,12 @@ def build_network(
     builder = registry.load("networks", name, allow_code=allow_code)
     given = {k: v for k, v in (options or {}).items() if k not in OWN_OPTIONS}
     supplied = {"spatial_dims": spatial_dims, "in_channels": in_channels, "outputs": outputs, "size": size}
-    arguments = _arguments(name, builder, given, supplied)
+    network = _built(name, builder, _arguments(name, builder, given, supplied), given)
+    _check(name, network, in_channels=in_channels, outputs=outputs, size=size, dense=dense)
+    return network
+
+
+def _built(name: str, builder: Callable[..., Any], arguments: dict[str, Any], given: dict[str, Any]) -> nn.Module:
     try:
         network: nn.Module = builder(**arguments)
     except MedcnnError:
@@ -70,7 +75,6 @@ def build_network(
             where="model",
             todo=f"check its options: {_shown(given)}",
         ) from error
-    _check(name, network, in_channels=in_channels, outputs=outputs, size=size, dense=dense)
     return network
 
 

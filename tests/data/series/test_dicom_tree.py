@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from medcnn.data.grouping import group_cases
 from medcnn.data.images import StackRule, read_case, stacks_of
 from medcnn.data.series_index import SeriesIndex
 from medcnn.errors import DataError, RecipeError
+from medcnn.recipe.options import options_model
 from medcnn.recipe.schema import DataSection
 from medcnn.types import Case, ClassLabel, Dataset, Value
 
@@ -366,6 +368,13 @@ def test_the_options_are_those_of_a_recipe(tree: Any) -> None:
         load_dataset(DataSection(adapter={"name": "dicom_tree", "stack": {}}, root=str(tree.root)))
     with pytest.raises(RecipeError, match="one_per"):
         load_dataset(DataSection(adapter={"name": "dicom_tree", "one_per": "image"}, root=str(tree.root)))
+
+
+def test_every_option_is_described() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "dicom.md").read_text(encoding="utf-8")
+    options = {f.alias for f in options_model("adapters", "dicom_tree").model_fields.values()}
+    assert options <= set(re.findall(r"`(\w+)`", page))
+    assert not options & {"stack", "progress", "root"}
 
 
 @pytest.mark.parametrize(

@@ -64,9 +64,7 @@ def load_dataset(data: DataSection, progress: Progress | None = None) -> Dataset
     )
 
 
-def _adapt(
-    name: str, root: Path, options: Mapping[str, Any], data: DataSection, progress: Progress | None
-) -> Dataset:
+def _adapt(name: str, root: Path, options: Mapping[str, Any], data: DataSection, progress: Progress | None) -> Dataset:
     adapter = registry.load("adapters", name)
     rule = None
     if data.stack is not None:

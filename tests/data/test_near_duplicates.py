@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from PIL import Image as Pillow
 from scipy.ndimage import gaussian_filter
 
 from medcnn.data.near_align import align, sampled
-from medcnn.data.near_duplicates import NearDuplicates, find_near_duplicates, star_groups
-from medcnn.data.near_hash import LIKENESS, candidates, halved, hashes, turned
+from medcnn.data.near_duplicates import NearDuplicates, distinct, find_near_duplicates, star_groups
+from medcnn.data.near_hash import LIKENESS, candidates, halved, hashes, in_order, turned
 from medcnn.data.near_verify import THRESHOLD, Pictures, similarity
 from medcnn.data.thumbnails import thumbnail
 from medcnn.types import Image
@@ -198,6 +199,30 @@ def test_the_search_equals_comparing_every_pair() -> None:
     }
     assert found == expected
     assert len(found) >= 3
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_stream_is_worked_off_in_order_and_never_far_ahead(threads: int) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(40):
+            taken.append(i)
+            yield i
+
+    def slow_first(i: int) -> int:
+        time.sleep(0.002 * (i % 5 == 0))
+        return i * i
+
+    found = []
+    for value in in_order(slow_first, items(), threads):
+        found.append(value)
+        assert len(taken) <= len(found) + 2 * threads + 1
+    assert found == [i * i for i in range(40)]
+
+
+def test_of_identical_images_the_first_is_compared() -> None:
+    assert distinct(["a", "b", "a", "c", "b"]) == [0, 1, 3]
 
 
 def test_the_alignment_finds_a_known_crop() -> None:

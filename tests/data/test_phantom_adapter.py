@@ -128,6 +128,22 @@ def test_volumes_carry_masks_and_boxes_in_their_own_grid(root: Path) -> None:
     assert boxed > 0
 
 
+def test_organs_are_chosen_and_merged(root: Path) -> None:
+    options = {"volumes": True, "images": "ct"}
+    whole, chosen = (
+        load(root, **options),
+        load(root, mask_labels={"belly": ("liver", "spleen"), "bone": "bone"}, **options),
+    )
+    assert chosen.labels["mask"].names == ("belly", "bone")
+    first, second = whole.cases[0], chosen.cases[0]
+    image = read_case(first)
+    before = read_mask(first.target(Mask), whole.labels["mask"], image)  # type: ignore[arg-type]
+    after = read_mask(second.target(Mask), chosen.labels["mask"], image)  # type: ignore[arg-type]
+    names = ("", *whole.labels["mask"].names)
+    lookup = np.array([{"liver": 1, "spleen": 1, "bone": 2}.get(name, 0) for name in names])
+    np.testing.assert_array_equal(after, lookup[before])
+
+
 def test_films_carry_flat_boxes(root: Path) -> None:
     for case in load(root, images="radiographs"):
         boxes = case.target(Boxes)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medcnn.data.adapters.common import evenly, make_schema
-from medcnn.data.adapters.mask_labels import BACKGROUND, mask_schema
+from medcnn.data.adapters.mask_labels import BACKGROUND, Names, choose_labels
 from medcnn.data.phantom import VERSION, PhantomSize, make_phantom
 from medcnn.errors import DataError
 from medcnn.files import read_json
@@ -47,6 +47,8 @@ def phantom(
     slices: int | None = 4,
     volumes: bool = False,
     images: Show = "all",
+    mask_labels: Mapping[str, int | str | tuple[int | str, ...]] | None = None,
+    overlapping: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
@@ -64,6 +66,8 @@ def phantom(
         slices: Slices taken from each CT series at even distances; ``None`` takes all.
         volumes: A CT series is one case (a volume) instead of slices.
         images: ``all``, ``ct`` or ``radiographs``.
+        mask_labels: Organs chosen, merged or renamed, as in ``{liver: liver, others: [spleen, kidneys]}``; absent: all.
+        overlapping: A voxel may have several labels (a channel each).
         workers: Processes that generate; ``None``: one a core.
         progress: Receives one unit a patient while the cohort is made.
 
@@ -78,7 +82,9 @@ def phantom(
     folder = Path(root) / f"phantom-v{VERSION}-{size}-{patients}-{seed}"
     make_phantom(folder, patients=patients, seed=seed, size=size, workers=workers, progress=progress)
     cohort = _Cohort.read(folder)
-    make = _Maker(cohort, label, "filed" if as_filed else "body_part")
+    known = {name: (value,) for name, value in cohort.organs.items()}
+    organs, names = choose_labels(mask_labels, known, overlapping=overlapping, where="mask_labels")
+    make = _Maker(cohort, label, "filed" if as_filed else "body_part", organs, names)
     scouts = [s for s in cohort.series if s["kind"] == "localizer"]
     shown = [s for s in cohort.series if s["kind"] != "localizer" and images in ("all", SHOWN[s["kind"]])]
     cases = tuple(case for series in shown for case in make.cases(series, slices, volumes))
@@ -134,10 +140,12 @@ class _Maker:
     cohort: _Cohort
     label: Label
     part: str
+    organs: LabelSchema
+    names: Names
 
     @property
     def schemas(self) -> Mapping[str, LabelSchema]:
-        found = {"mask": mask_schema(self.cohort.organs), "boxes": make_schema(("lesion",))}
+        found = {"mask": self.organs, "boxes": make_schema(("lesion",))}
         if self.label == "body_width":
             return found
         if self.label == "body_part":
@@ -158,7 +166,7 @@ class _Maker:
         corners = self.cohort.boxes.get(series["series"], ())
         boxes = np.asarray(corners, np.float32).reshape(-1, 4 if flat else 6)
         mask = ImageRef((str(self.cohort.folder / series["organ_mask"]),), "nifti")
-        more = (Mask(mask), Boxes(boxes, np.zeros(len(boxes), np.int64)))
+        more = (Mask(mask, self.names), Boxes(boxes, np.zeros(len(boxes), np.int64)))
         return self._case(series["series"], series, images, more)
 
     def _case(self, name: str, series: Row, images: Sequence[Row], more: tuple[Target, ...]) -> Case:

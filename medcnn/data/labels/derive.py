@@ -23,6 +23,7 @@ from medcnn.types import Boxes, Case, ClassLabel, Dataset, Exclusion, ImageRef, 
 
 Derived = Literal["class", "boxes"]
 _REMEMBERED = 2**16
+_KINDS: dict[Derived, type[ClassLabel] | type[Boxes]] = {"class": ClassLabel, "boxes": Boxes}
 
 
 def boxes_of(labels: NDArray[np.uint8], schema: LabelSchema) -> Boxes:
@@ -107,24 +108,20 @@ def with_derived(
         progress: Advanced by one a case.
 
     Returns:
-        The same cases with more targets; a case whose mask cannot be used is an exclusion. A case without a mask is
-        not annotated.
+        The same cases with these targets, in the place of the dataset's own; a case whose mask cannot be used is an
+        exclusion. A case without a mask is not annotated.
 
     Raises:
-        DataError: If there are no masks, or the dataset has classes or boxes already.
+        DataError: If there are no masks.
     """
     schema = dataset.labels.get("mask")
     if schema is None:
         raise DataError("there are no masks to derive from", where="data.derive", todo="name the masks in the adapter")
+    progress = progress or Silent()
     for name in targets:
         if name in dataset.labels:
             noun = "classes" if name == "class" else "boxes"
-            raise DataError(
-                f"the dataset has {noun} of its own",
-                where="data.derive",
-                todo=f"leave {name} out of data.derive, or leave the dataset's own out by the options of its adapter",
-            )
-    progress = progress or Silent()
+            progress.say(f"{noun} derived from masks take the place of the dataset's own (data.derive)")
     progress.start("deriving labels from masks", len(dataset.cases), "masks")
     options = _Options(schema, tuple(targets), resample, consensus)
     cases: list[Case] = []
@@ -149,15 +146,16 @@ class _Options:
 
 
 def _derived(case: Case, options: _Options) -> Case | Exclusion:
+    own = tuple(t for t in case.targets if not isinstance(t, tuple(_KINDS[name] for name in options.targets)))
     mask = case.target(Mask)
     if mask is None:
-        return case
+        return replace(case, targets=own)
     try:
         refs = (*case.images, mask.image, *mask.readers)
         more = _remembered(case.images, mask, options, _states(refs))
     except ImageError as error:
         return Exclusion(case.id, error.what, error.where)
-    return replace(case, targets=(*case.targets, *more))
+    return replace(case, targets=(*own, *more))
 
 
 def _states(refs: Sequence[ImageRef]) -> tuple[tuple[int, int, int] | None, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,17 @@ def test_files_are_read_once_until_they_change(tmp_path: Path, monkeypatch: pyte
 def test_what_cannot_be_derived_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no masks to derive from"):
         with_derived(Dataset("d", (), {}), ["class"])
-    with pytest.raises(DataError, match="has classes of its own"):
-        with_derived(dataset(tmp_path, **{"class": class_schema(TWO)}), ["class"])
+
+
+def test_derived_classes_take_the_place_of_others(tmp_path: Path) -> None:
+    own = dataset(tmp_path, **{"class": class_schema(TWO)})
+    cases = tuple(replace(c, targets=(ClassLabel((1, 1)), *c.targets)) for c in own.cases)
+    found = with_derived(replace(own, cases=cases), ["class"])
+    assert found.labels["class"].names == ("no tumour", "tumour")
+    assert [c.target(ClassLabel) for c in found] == [ClassLabel((0, 1)), ClassLabel((1, 0)), None]
+    # What is not asked for stays.
+    kept = with_derived(replace(own, cases=cases), ["boxes"])
+    assert kept.cases[0].target(ClassLabel) == ClassLabel((1, 1))
 
 
 def test_a_recipe_asks_for_it(tmp_path: Path) -> None:

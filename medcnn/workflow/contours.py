@@ -57,7 +57,7 @@ class Contours:
         if mask is None or found is None:
             return None
         folder, paths = found
-        reference = read_mask(mask, self.schema, image, **self.reading)
+        reference = read_mask(mask, self.schema, image, drawn_on=case.images[0], **self.reading)
         prediction = self._prediction(paths, image)
         if folder in self.changes:
             prediction = self.changes[folder](prediction)

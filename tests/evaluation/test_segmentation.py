@@ -206,7 +206,10 @@ def test_volumes_agree_as_bland_and_altman_say() -> None:
     rng = np.random.default_rng(1)
     reference, gap = rng.uniform(1000, 3000, 40), rng.normal(20, 80, 40)
     measured = [[single(0.8, reference_volume=v, predicted_volume=v + g)] for v, g in zip(reference, gap, strict=True)]
-    made = evaluate(SegmentationTable.of([str(i) for i in range(40)], measured))
+    # Single measurements agree or not: a patient with nineteen of them counts nineteen times.
+    patients = np.array([f"p{max(0, i - 18)}" for i in range(40)])
+    table = SegmentationTable.of([str(i) for i in range(40)], measured, patients=patients, clusters=patients)
+    made = evaluate(table, patients_known=True)
     assert made.find("volume_difference", "tumour").value == pytest.approx(gap.mean())
     assert made.find("volume_loa_low", "tumour").value == pytest.approx(gap.mean() - 1.96 * gap.std(ddof=1))
     assert made.find("volume_loa_high", "tumour").value == pytest.approx(gap.mean() + 1.96 * gap.std(ddof=1))
@@ -260,7 +263,9 @@ def test_folds_and_subgroups_have_tables_of_their_own() -> None:
     by_posterior = table.measures["dice"][:, 1].mean()
     assert made.find("dice", "posterior").value == pytest.approx(by_posterior)
     joined = SegmentationTable.joined([table.take(table.fold == f) for f in range(3)])
-    assert evaluate(joined, TWO).find("dice", "posterior").value == pytest.approx(by_posterior)
+    again = evaluate(joined, TWO)
+    assert again.find("dice", "posterior").value == pytest.approx(by_posterior)
+    assert [row[:2] for row in panel(again, "subgroup-sex").rows] == [["F", 30], ["M", 30]]
 
 
 def test_the_order_of_the_cases_does_not_matter() -> None:

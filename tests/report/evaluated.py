@@ -13,6 +13,8 @@ from medcnn.evaluation.files import write_evaluation
 from medcnn.evaluation.inputs import ClassificationTable, RegressionTable
 from medcnn.evaluation.regression import evaluate_regression
 from medcnn.evaluation.results import Evaluation
+from medcnn.evaluation.segmentation import SegmentationTable, evaluate_segmentation
+from medcnn.evaluation.segmentation_case import measure_case
 from medcnn.types import LabelClass, LabelSchema
 
 FINDINGS = (
@@ -69,6 +71,32 @@ def _regressed() -> Evaluation:
     )
 
 
+def _segmented() -> Evaluation:
+    """Labels that are missed and invented in some cases, of patients with several images, in three folds."""
+    rng = np.random.default_rng(3)
+    cases, measured = [], []
+    for i in range(48):
+        reference, prediction = np.zeros((2, 14, 14, 6), np.uint8)
+        for value, at in ((1, 1), (2, 8)):
+            start, off = at + int(rng.integers(0, 2)), int(rng.integers(0, 2))
+            if (i + value) % 13:
+                reference[start : start + 4, 3:9, 1:4] = value
+            if (i + value) % 11:
+                prediction[start + off : start + off + 4, 3:9, 1:5] = value
+        cases.append(f"volume {i:03d}")
+        measured.append(measure_case(reference, prediction, 2, (0.8, 0.8, 3.0)))
+    owner = np.array([f"patient {i % 24}" for i in range(48)])
+    table = SegmentationTable.of(
+        cases, measured, clusters=owner, patients=owner, attributes={"site": [f"site {i % 2}" for i in range(48)]},
+        fold=np.arange(48) % 24 % 3,
+    )  # fmt: skip
+    schema = LabelSchema((LabelClass(1, "left_ventricle_of_the_heart"), LabelClass(2, "scar", "#aa3355")))
+    return evaluate_segmentation(
+        table, schema, title="Two labels", part="test", patients_known=True, gallery=6, seed=0, baseline=table,
+        resamples=200,
+    )  # fmt: skip
+
+
 KINDS: dict[str, Callable[[], Evaluation]] = {
     "two-classes": lambda: _classified(("other", "abdomen"), 240, validation=True, patients=60),
     "two-classes-folds": lambda: _classified(("other", "abdomen"), 240, validation=True, folds=4),
@@ -77,6 +105,7 @@ KINDS: dict[str, Callable[[], Evaluation]] = {
     "fourteen-labels": lambda: _classified(FINDINGS, 260, validation=True, multilabel=True),
     "one-image-a-class": lambda: _classified(("a", "b", "c", "d", "e", "f"), 6),
     "regression": _regressed,
+    "segmentation": _segmented,
 }
 
 

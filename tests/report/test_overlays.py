@@ -69,11 +69,16 @@ def test_a_volume_shows_three_planes_as_radiologists_see_them() -> None:
     array, mask = volume()
     drawn = draw_overlay(Image(array, np.eye(4), (1.0, 1.0, 1.0)), mask, mask, [GREEN], side=200)
     assert drawn.shape[1] > 2 * drawn.shape[0]
-    grey = drawn[..., 0].astype(float)
-    first = grey[:, : drawn.shape[1] // 4]
-    # Brighter on the patient's right, which is on the left, and on top.
-    assert first[:, :20].mean() > first[:, -20:].mean()
-    assert grey[:20].mean() > grey[-20:].mean()
+    black = np.flatnonzero((drawn == 0).all((0, 2)))
+    axial, coronal, sagittal = (
+        part[part.any((1, 2))].astype(float)[..., 0]
+        for part in np.split(drawn, [black[len(black) // 4], black[3 * len(black) // 4]], axis=1)
+    )
+    # The patient's right is on the left, superior is above, and in the last plane anterior is on the left.
+    for plane in (axial, coronal, sagittal):
+        rows, columns = plane.mean(1), plane[:, plane.any(0)].mean(0)
+        assert columns[:15].mean() > columns[-15:].mean() + 5
+        assert rows[:15].mean() > rows[-15:].mean() + 5
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -90,6 +91,10 @@ def test_what_validation_chose_is_drawn(tmp_path: Path, monkeypatch: pytest.Monk
     speckled = np.roll(labels(), 2, 0)
     speckled[0, 0] = 2
     assert change(speckled)[0, 0] == 0
+    image, case = Image(np.zeros((1, *SHAPE), np.uint8)), run.cases["one"]
+    emptied = replace(contours, changes={tmp_path / "training": np.zeros_like})
+    plain, changed = (c.draw(case, image, (None, None)) for c in (replace(contours, changes={}), emptied))
+    assert (plain != changed).any()
 
 
 def test_a_mask_that_is_gone_leaves_the_place_empty(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
@@ -92,6 +93,9 @@ def test_two_folders_are_evaluated_and_reported(folders: tuple[Path, Path], comm
     assert "liver" in page
     assert "data:image/png" in page
     assert "case_01" not in page
+    # A case is called the same in the table of the worst and below its picture, as a case and not as a file.
+    assert re.search(r"\bC-[a-z2-7]{7}\b", page)
+    assert not re.search(r"\bF-[a-z2-7]{7}\b", page)
     assert f"report: {out / 'report.html'}" in printed
 
 

@@ -210,7 +210,9 @@ class Masks:
             )
         if reasons:
             raise DataError(
-                f"no image has a mask that can be used; the first: {reasons[0].reason}", where=reasons[0].path
+                f"no image has a mask that can be used; the first: {reasons[0].reason}",
+                where=reasons[0].path,
+                todo="say in mask_labels what the labels are called in the files; * stands for any letters",
             )
         raise DataError(
             f"{plural(len(self._all), 'mask refers', 'masks refer')} to series that are not in the folder",

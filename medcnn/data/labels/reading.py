@@ -19,6 +19,8 @@ from medcnn.geometry.resample import IGNORE
 from medcnn.types import Image, ImageRef, LabelSchema, Mask
 
 Consensus = Literal["majority", "staple"]
+# A message with one of these tells by itself that it is about a mask.
+_WORDS = ("mask", "segment", "structure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def _read(
 
 
 def _as_mask(what: str) -> str:
-    return what if "mask" in what else f"the mask cannot be read: {what}"
+    return what if any(word in what for word in _WORDS) else f"the mask cannot be read: {what}"
 
 
 def _values(ref: ImageRef, names: Names, schema: LabelSchema, image: Image, resample: bool) -> LabelMap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,34 @@ def test_odd_names(root: Path) -> None:
     for name in ("a b.png", "ä,'\".png", "new\nline.png"):
         (root / "Head" / name).write_bytes(b"x")
     assert len(image_folder(root)) == 9
+
+
+def test_links_to_folders_are_listed_and_not_followed(root: Path) -> None:
+    (root / "Abdomen" / "up").symlink_to(root, target_is_directory=True)
+    (root / "Abdomen" / "other").symlink_to(root / "Chest", target_is_directory=True)
+    dataset = image_folder(root)
+    assert labels(dataset) == ["Abdomen"] * 3 + ["Chest"] * 2 + ["Head"]
+    reason = "a link to a folder, which is not followed"
+    found = [(e.case, e.reason, e.aside) for e in dataset.exclusions]
+    assert found == [("Abdomen/other", reason, True), ("Abdomen/up", reason, True)]
+
+
+def test_folders_that_cannot_be_listed_are_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "Abdomen" / "closed").mkdir()
+    scan = os.scandir
+
+    def closed(place: Any) -> Any:
+        if str(place).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    (found,) = image_folder(root).exclusions
+    assert (found.case, found.reason) == ("Abdomen/closed", "the folder cannot be listed: Permission denied")
+    assert not found.aside
+    (root / "closed").mkdir()
+    with pytest.raises(DataError, match="no image of the class 'closed': the folder cannot be listed"):
+        image_folder(root)
 
 
 def test_empty_and_missing_folders_are_errors(tmp_path: Path) -> None:

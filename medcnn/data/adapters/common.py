@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from medcnn.data.grouping import printable
 from medcnn.errors import DataError
 from medcnn.registry import suggest
-from medcnn.types import LabelClass, LabelSchema
+from medcnn.types import Exclusion, LabelClass, LabelSchema
 
 MISSING = ("", "-1", "-1.0", "nan", "NaN", "NA", "N/A", "n/a", "None", "null", "uncertain", "unknown", "?")
 
@@ -43,6 +44,33 @@ def evenly(count: int, wanted: int | None) -> list[int]:
     if wanted is None or wanted >= count:
         return list(range(count))
     return [int((k + 0.5) * count / wanted) for k in range(wanted)]
+
+
+def folders_below(
+    folder: Path, root: Path, exclusions: list[Exclusion], *, recursive: bool = True
+) -> Iterator[tuple[str, list[str]]]:
+    """A folder and those below it, each with the names of its files; hidden ones and DICOMDIR are left out.
+
+    Args:
+        folder: Where to start.
+        root: What names in messages count from.
+        exclusions: Receives the folders that cannot be listed, and links to folders, which are not followed.
+        recursive: Whether to look below.
+    """
+
+    def refuse(place: str, reason: str, *, aside: bool = False) -> None:
+        shown = printable(os.path.relpath(place, root).replace(os.sep, "/"))
+        exclusions.append(Exclusion(shown, reason, printable(place), aside))
+
+    def unlisted(error: OSError) -> None:
+        refuse(str(error.filename), f"the folder cannot be listed: {error.strerror}")
+
+    for place, below, names in os.walk(folder, onerror=unlisted):
+        below[:] = sorted(b for b in below if not b.startswith(".")) if recursive else []
+        for name in below:
+            if os.path.islink(os.path.join(place, name)):
+                refuse(os.path.join(place, name), "a link to a folder, which is not followed", aside=True)
+        yield place, sorted(n for n in names if not n.startswith(".") and n != "DICOMDIR")
 
 
 def elsewhere(root: Path, names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from medcnn.data.adapters.common import elsewhere, make_schema
+from medcnn.data.adapters.common import elsewhere, folders_below, make_schema
 from medcnn.data.images.sniff import has_image_suffix, sniff
 from medcnn.errors import DataError, ImageError
 from medcnn.registry import suggest
@@ -51,7 +51,9 @@ def image_folder(
     for number, name in enumerate(names):
         found = len(cases)
         label = ClassLabel.of(number, len(names))
-        files = [file for folder in by_class[name] for file in _files(root / folder, recursive)]
+        unlisted: list[Exclusion] = []
+        files = [file for folder in by_class[name] for file in _files(root / folder, root, unlisted, recursive)]
+        exclusions += unlisted
         series = _series(files) if volumes else {}
         cases += [_volume(place, slices, root, label, pattern) for place, slices in series.items()]
         taken = {path for slices in series.values() for path in slices}
@@ -62,8 +64,9 @@ def image_folder(
             else:
                 exclusions.append(case)
         if len(cases) == found:
+            why = f": {unlisted[0].reason}" if unlisted else ""
             raise DataError(
-                f"there is no image of the class {name!r}",
+                f"there is no image of the class {name!r}{why}",
                 where=str(root / by_class[name][0]),
                 todo="put its images there, or name the folders to use with the option classes",
             )
@@ -151,12 +154,9 @@ def _deeper(root: Path, folders: list[str]) -> str:
     return ""
 
 
-def _files(folder: Path, recursive: bool) -> list[str]:
-    found: list[str] = []
-    for place, below, names in os.walk(folder):
-        below[:] = sorted(b for b in below if not b.startswith(".")) if recursive else []
-        found += [os.path.join(place, n) for n in sorted(names) if not n.startswith(".") and n != "DICOMDIR"]
-    return found
+def _files(folder: Path, root: Path, unlisted: list[Exclusion], recursive: bool) -> list[str]:
+    below = folders_below(folder, root, unlisted, recursive=recursive)
+    return [os.path.join(place, name) for place, names in below for name in names]
 
 
 def _is_text(name: str) -> bool:

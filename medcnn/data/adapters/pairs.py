@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from medcnn.data.adapters.common import elsewhere
+from medcnn.data.adapters.common import elsewhere, folders_below
 from medcnn.data.adapters.image_folder import compile_patient
 from medcnn.data.adapters.mask_labels import Names, choose_labels
 from medcnn.data.images.sniff import has_image_suffix, series_files
@@ -47,10 +47,10 @@ def pairs(
     known = {"foreground": (1,)} if mask_labels is None else None
     schema, names = choose_labels(mask_labels, known, overlapping=overlapping, where="mask_labels")
     pattern = compile_patient(patient)
-    shown = _found(root, images)
-    drawn = [_found(root, folder) for folder in folders]
     cases: list[Case] = []
     exclusions: list[Exclusion] = []
+    shown = _found(root, images, exclusions)
+    drawn = [_found(root, folder, exclusions) for folder in folders]
     for name, ref in shown.items():
         if isinstance(ref, str):
             exclusions.append(Exclusion(name, ref, str(root / images / name)))
@@ -80,7 +80,7 @@ def _mask(refs: list[ImageRef | str | None], names: Names) -> Mask | str:
     return f"the mask cannot be used: {wrong}" if wrong else "the image has no mask"
 
 
-def _found(root: Path, name: str) -> dict[str, ImageRef | str]:
+def _found(root: Path, name: str, unlisted: list[Exclusion]) -> dict[str, ImageRef | str]:
     """Files and DICOM series below a folder by their name without ending, or why one cannot be used.
 
     Raises:
@@ -91,17 +91,16 @@ def _found(root: Path, name: str) -> dict[str, ImageRef | str]:
         todo = elsewhere(root, (name,)) or "set data.root=FOLDER, or name the folders with the options images and masks"
         raise DataError("the folder is not there", where=str(folder), todo=todo)
     found: dict[str, ImageRef | str] = {}
-    for stem, ref in _walk(str(folder)):
+    for stem, ref in _walk(folder, root, unlisted):
         found[stem] = f"two files are called {stem}" if stem in found else ref
     return dict(sorted(found.items()))
 
 
-def _walk(folder: str) -> Iterator[tuple[str, ImageRef | str]]:
-    for place, below, files in os.walk(folder):
-        below[:] = sorted(b for b in below if not b.startswith("."))
+def _walk(folder: Path, root: Path, unlisted: list[Exclusion]) -> Iterator[tuple[str, ImageRef | str]]:
+    for place, files in folders_below(folder, root, unlisted):
         here = os.path.relpath(place, folder).replace(os.sep, "/")
         slices = []
-        for file in sorted(f for f in files if not f.startswith(".") and f != "DICOMDIR"):
+        for file in files:
             if os.path.splitext(file)[1].lower() in _DICOM and here != ".":
                 slices.append(file)
             elif has_image_suffix(file):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -112,12 +113,14 @@ def _absent(name: str, entry: CatalogEntry, root: Path, *, given: bool) -> DataE
     archives = [root.with_name(root.name + end) for end in (".tar.gz", ".tgz", ".tar", ".zip")]
     packed = next((a for a in archives if a.is_file()), None)
     if packed is not None:
-        todo = f"unpack {packed} there"
+        todo = f"unpack it: medcnn data get {name} --from {shlex.quote(str(packed))}"
     elif given:
         todo = f"set data.root to the folder that holds it; it is published at {entry.source}"
     else:
+        from_there = f" (from {entry.source})" if entry.source else ""
+        fetch = f"medcnn data get {name}" if entry.source and entry.terms is None else None
         todo = (
-            f"get it from {entry.source} and unpack it there; or, where you have it, "
+            f"get it{from_there}: {fetch or f'medcnn data get {name} --from FILE'}; or, where you have it, "
             f"set data.root=FOLDER, or the environment variable MEDCNN_DATA to the folder that holds {entry.folder}"
         )
     return DataError(f"the dataset {name!r} is not there", where=str(root), todo=todo)

@@ -141,7 +141,7 @@ def _small_unet(design: Design, channels: int, outputs: int) -> list[_Layer]:
     for level in range(len(design.filters) - 1):
         width, below = design.filters[level], design.filters[level + 1]
         k = math.prod(design.kernels[level])
-        layers += [_Layer(level + 1, below * width, 0), _Layer(level, width * width * k, 3 * width)]
+        layers += [_Layer(level + 1, below * width, width), _Layer(level, width * width * k, 3 * width)]
     return layers + _heads(design, outputs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch.nn.functional as F
@@ -52,7 +53,8 @@ class Up(nn.Module):
 
     def __init__(self, dims: int, channels: int, filters: int, kernel: Steps, norm: str) -> None:
         super().__init__()
-        self.narrow = conv_layer(dims, channels, filters, 1)
+        # Normalised, so that neither the skip nor what comes from below drowns the other.
+        self.narrow = ConvNorm(dims, channels, filters, (1,) * dims, norm=norm, relu=False)
         self.fuse = ConvNorm(dims, filters, filters, kernel, norm=norm)
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
@@ -112,9 +114,9 @@ class SmallUNet(nn.Module):
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Conv3d)):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        # Logits start small, so that the first steps do not undo a confidence that means nothing.
+        # Logits that spread around 1 from the start: small ones hold the layers below back for many steps.
         for layer in (self.output, *self.coarse_outputs):
-            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / layer.in_channels))
             nn.init.zeros_(layer.bias)
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:

@@ -100,6 +100,20 @@ def test_small_unet_works_at_any_size_and_first_step(size: tuple[int, ...], firs
         assert all(p.grad is not None for p in network.parameters())
 
 
+def test_small_unet_learns_from_the_first_steps() -> None:
+    torch.manual_seed(0)
+    image = torch.randn(8, 1, 32, 32)
+    labels = (torch.nn.functional.avg_pool2d(image, 7, 1, 3)[:, 0] > 0.1).long()
+    network = build("small_unet", {"filters": (8, 16, 32)}, (32, 32), outputs=2).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
+    for _ in range(40):
+        loss = torch.nn.functional.cross_entropy(network(image), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.15
+
+
 def test_the_output_of_small_unet_moves_with_the_image() -> None:
     """Features of a coarse voxel go back to the fine voxels that it covers, not to their neighbours."""
     torch.manual_seed(0)

@@ -30,8 +30,18 @@ def sliding_maps(maps: Maps, image: Tensor, window: Sequence[int], *, overlap: f
     from monai.inferers.utils import sliding_window_inference
 
     slide: Any = sliding_window_inference
-    found: Tensor = slide(image, tuple(window), batch, maps, overlap=overlap, mode="gaussian", progress=False)
-    return found
+
+    def summed_on(device: torch.device) -> Tensor:
+        found: Tensor = slide(
+            image, tuple(window), batch, maps, overlap=overlap, mode="gaussian", device=device, progress=False
+        )
+        return found
+
+    try:
+        return summed_on(image.device)
+    except torch.OutOfMemoryError:
+        # The maps of a whole volume can be too much for a GPU that computes tiles with ease.
+        return summed_on(torch.device("cpu"))
 
 
 def mirrored_mean(values: Maps, image: Tensor, axes: Sequence[int]) -> Tensor:
@@ -57,8 +67,11 @@ def mirrored_maps(maps: Maps, image: Tensor, axes: Sequence[int], swap: Sequence
     flips = [c for n in range(1, len(axes) + 1) for c in itertools.combinations(axes, n)]
     for chosen in flips:
         dims = [a + 2 for a in chosen]
-        found = maps(torch.flip(image, dims)).flip(dims)
-        if swap is not None and 0 in chosen:
-            found = found[:, list(swap)]
-        total = total + found
-    return total / (len(flips) + 1)
+        found = maps(torch.flip(image, dims))
+        if found.device != total.device:
+            total, found = total.cpu(), found.cpu()
+        order = swap if swap is not None and 0 in chosen else range(found.shape[1])
+        # Channel by channel and in place: maps of a whole volume are gigabytes.
+        for channel, source in enumerate(order):
+            total[:, channel] += found[:, source].flip([d - 1 for d in dims])
+    return total.div_(len(flips) + 1)

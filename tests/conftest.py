@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import tarfile
 from pathlib import Path
 
 import pytest
+
+# A shell that starts the tests in the background lets them, and the commands that they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ARCHIVES = {
     "MedNIST": "MedNIST.tar.gz",

@@ -342,6 +342,9 @@ def _stack(members: list[Member], differing: tuple[tuple[str, str], ...], copies
             problem, where, todo = error.what, error.where, error.todo
         except ValueError as error:
             problem, where = str(error), slices[0].path
+    if problem and header.frames > 1:
+        # Frames of one file: there are no files to give apart.
+        todo = f"choose one frame by index, from 0 to {header.frames - 1}"
     by_path = {h.path: h for h, _ in members}
     ordered = tuple(slices[i] for i in order)
     headers = tuple(dict.fromkeys(by_path[s.path] for s in ordered)) if len(by_path) > 1 else (header,)

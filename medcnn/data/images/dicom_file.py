@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import warnings
 import zlib
@@ -258,4 +259,7 @@ def group(dataset: Dataset, frame: int, name: str) -> Dataset:
 def reason(error: BaseException) -> str:
     """First line of an exception's text."""
     words = str(error).strip() or type(error).__name__
+    if lacking := re.search(r"object has no attribute '(\w+)'", words):
+        # An element is an attribute of pydicom's data sets.
+        return f"the element {lacking.group(1)} is missing"
     return words.splitlines()[0][:300]

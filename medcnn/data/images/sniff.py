@@ -43,6 +43,14 @@ _OTHERS = (
     (b"\x7fELF", "a program"),
 )
 
+# Volumes that nibabel converts, told by their names: they bear no mark, or look like text.
+_VOLUMES = (
+    ((".mgh", ".mgz"), "a FreeSurfer volume"),
+    ((".par", ".rec"), "a Philips PAR or REC file"),
+    ((".head", ".brik", ".brik.gz"), "an AFNI volume"),
+    ((".v",), "an ECAT volume"),
+)
+
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -90,6 +98,8 @@ def sniff(path: str) -> str:
 
 def _other_kind(path: str, head: bytes) -> str:
     """In words, what a file is that no reader takes."""
+    if volume := next((text for ends, text in _VOLUMES if path.lower().endswith(ends)), None):
+        return f"{volume}: convert it to NIfTI, for example with nibabel"
     if head.startswith(b"\x1f\x8b"):
         start = _unpacked_start(path)
         if start[128:132] == b"DICM":

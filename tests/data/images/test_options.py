@@ -75,6 +75,13 @@ def test_a_modality_lut_is_pydicoms(write_one: Write) -> None:
     np.testing.assert_array_equal(read(path).array[0].T, apply_modality_lut(found.pixel_array, found))
 
 
+@pytest.mark.parametrize(("key", "what"), [("ModalityLUTSequence", "Modality LUT"), ("VOILUTSequence", "VOI LUT")])
+def test_a_table_without_its_descriptor_is_named(write_one: Write, key: str, what: str) -> None:
+    path = write_one("a", RAMP, **{key: [pydicom.Dataset()]})
+    with pytest.raises(ImageError, match=rf"{what}.* cannot be applied: the element LUTDescriptor is missing"):
+        read(path, voi=0)
+
+
 @pytest.mark.parametrize("signed", [False, True])
 def test_bits_at_the_top_are_brought_down(write_one: Write, signed: bool) -> None:
     values = np.array([[-2048, -1, 0, 2047]], np.int16) if signed else np.array([[0, 1, 4094, 4095]], np.uint16)

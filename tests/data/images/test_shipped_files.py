@@ -68,6 +68,24 @@ def test_every_file_ends_in_pixels_or_in_one_named_reason() -> None:
     assert len(table) <= 20, "reasons are few and say the same of the same"
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("test.mgz", "a FreeSurfer volume: convert it to NIfTI"),
+        ("T1.PAR", "a Philips PAR or REC file: convert it to NIfTI"),
+        ("scaled+tlrc.HEAD", "an AFNI volume: convert it to NIfTI"),
+        ("tinypet.v", "an ECAT volume: convert it to NIfTI"),
+        ("analyze.hdr", "an Analyze 7.5 header"),
+        ("tiny.mnc", "a netCDF file (MINC 1)"),
+        ("ascii.gii", "GIfTI holds surfaces, not images"),
+        ("siemens_dwi_0.dcm.gz", "a gzip archive that holds a DICOM file: unpack it"),
+    ],
+)
+def test_other_formats_are_called_by_their_names(name: str, said: str) -> None:
+    (path,) = (p for p in shipped() if p.name == name)
+    assert said in ending(path)[1]
+
+
 @pytest.mark.slow
 def test_no_file_is_refused_that_others_read() -> None:
     lost = [str(p) for p in shipped() if ending(p)[0] is None and foreign(p)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -248,3 +250,18 @@ def test_similarity_knows_order_of_grey_values_and_not_their_scale() -> None:
     assert similarity(a, 255 - a)[0] < 0.4
     clipped = np.minimum(a, np.percentile(a, 80))
     assert similarity(a, clipped)[0] == pytest.approx(similarity(clipped, a)[0])
+
+
+@pytest.mark.realdata
+def test_near_duplicates_of_the_brain_tumours_are_neighbouring_slices(realdata: Any) -> None:
+    root = realdata("brain_tumor_mri")
+    with (root / "cases.csv").open(encoding="utf-8", newline="") as file:
+        blocks = {row["image"]: row["block"] for row in csv.DictReader(file)}
+    names = list(blocks)
+    pixels = np.stack([small(np.asarray(Pillow.open(root / name).convert("L")).T) for name in names])
+    found = find_near_duplicates(names, names, pixels, threads=2)
+    assert 10 < len(found.pairs) < 60
+    # One patient's slices lie in two blocks: the blocks are cut by file number, since patients are not known.
+    apart = [(p.first, p.second) for p in found.pairs if blocks[p.first] != blocks[p.second]]
+    assert apart == [("images/1989.jpg", "images/2352.jpg")]
+    assert found.components[0] <= 10

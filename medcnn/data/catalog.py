@@ -13,6 +13,7 @@ from medcnn.recipe.document import read_document
 from medcnn.recipe.problems import Problem, from_validation, raise_problems
 from medcnn.registry import suggest
 from medcnn.resources import catalog_file
+from medcnn.types import LabelClass, LabelSchema
 
 
 class _Part(BaseModel):
@@ -48,6 +49,11 @@ class LabelsEntry(_Part):
     classes: tuple[ClassEntry, ...] = ()
     multilabel: bool = False
     positive: str | None = None
+
+    def known(self) -> LabelSchema:
+        """The classes as the rest of the program knows them."""
+        classes = tuple(LabelClass(c.value, c.name, c.color, c.code) for c in self.classes)
+        return LabelSchema(classes, self.multilabel, self.positive)
 
 
 class CatalogEntry(_Part):

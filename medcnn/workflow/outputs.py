@@ -10,26 +10,50 @@ from medcnn.data.catalog import find_entry
 from medcnn.data.dataset import load_dataset
 from medcnn.errors import DataError
 from medcnn.recipe.schema import Recipe
+from medcnn.types import Dataset
 
 if TYPE_CHECKING:
     from medcnn.models.describe import LayerInfo
     from medcnn.tasks.base import Task
 
 
+# Options of adapters that choose, merge or name labels: the catalog's own list then says nothing.
+_OF_LABELS = frozenset({"label", "labels", "classes", "mask_labels", "overlapping", "multilabel"})
+
+
 def count_outputs(recipe: Recipe) -> int:
-    """From the catalog's schema where it has one, else from the dataset itself.
+    """What the task makes of the catalog's labels where they are known and unchanged, else of the dataset itself.
 
     Raises:
-        DataError: If the dataset is not at hand.
+        DataError: If neither tells.
+    """
+    return int(known_task(recipe).outputs)
+
+
+def known_task(recipe: Recipe) -> Task:
+    """The task for the labels of the catalog's entry where it has them, else for the dataset.
+
+    Raises:
+        DataError: If neither tells.
     """
     task: type[Task] = registry.load("tasks", recipe.task.name)
-    if recipe.data.dataset is not None and not task.dense:
-        entry = find_entry(recipe.data.dataset, recipe.data.catalog)
-        if entry.labels is not None and entry.labels.classes:
-            return len(entry.labels.classes)
-    dataset = load_dataset(recipe.data)
-    made = task.create(dataset, **recipe.task.options)
-    return int(made.outputs)
+    listed = _listed(recipe)
+    if listed is not None:
+        try:
+            return task.create(listed, **recipe.task.options)
+        except DataError:
+            pass  # The entry does not list the labels of this task; the dataset itself says more.
+    return task.create(load_dataset(recipe.data), **recipe.task.options)
+
+
+def _listed(recipe: Recipe) -> Dataset | None:
+    """A dataset without cases that has the labels of the catalog's entry; ``None`` where the recipe changes them."""
+    data = recipe.data
+    if data.dataset is None or data.derive is not None or _OF_LABELS & data.options.keys():
+        return None
+    entry = find_entry(data.dataset, data.catalog)
+    kinds = {"class": entry.labels, "mask": entry.mask_labels}
+    return Dataset(data.dataset, (), {kind: labels.known() for kind, labels in kinds.items() if labels is not None})
 
 
 def describe_network(recipe: Recipe, *, allow_code: Path | None = None) -> list[LayerInfo]:

@@ -98,7 +98,7 @@ def audit(
         DataError: If the dataset is absent or unusable, or more of it than the recipe allows (5 %).
         RunError: If ``out`` is not empty, or cannot be written to.
     """
-    from medcnn.workflow.audit import audit_folder, run_audit
+    from medcnn.workflow.audit import audit_folder, require_usable, run_audit
     from medcnn.workflow.audit_source import Source as AuditSource
     from medcnn.workflow.audit_source import find_source
 
@@ -108,7 +108,9 @@ def audit(
     else:
         found = find_source(dataset, catalog, root, progress)
     folder = audit_folder("", Path(out)) if out is not None else None
-    return run_audit(found, folder, progress, near=near_duplicates)
+    result = run_audit(found, folder, progress, near=near_duplicates)
+    require_usable(result, found.section)
+    return result
 
 
 def convert(

@@ -138,11 +138,15 @@ def audit(
 
     Writes audit.json, a table (audit.csv) and a page with a contact sheet (audit.html).
     """
-    from medcnn.cli.progress import RichProgress
-    from medcnn.workflow.audit import audit_folder, run_audit
-    from medcnn.workflow.audit_source import find_source
+    from contextlib import nullcontext
 
-    with RichProgress() as progress:
+    from medcnn.cli.advice import root_option
+    from medcnn.cli.progress import RichProgress
+    from medcnn.workflow.audit import audit_folder, require_usable, run_audit
+    from medcnn.workflow.audit_source import find_source, is_catalog_name
+
+    words = root_option() if is_catalog_name(source, catalog) else nullcontext()
+    with words, RichProgress() as progress:
         found = find_source(source, catalog, root, progress)
         folder = audit_folder(source, out)
         progress.say(f"audit: {folder}")
@@ -150,6 +154,7 @@ def audit(
     for line in result.headline():
         print(line)
     print(f"audit: {folder / 'audit.html'}")
+    require_usable(result, found.section)
 
 
 @app.command()

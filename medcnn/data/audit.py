@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,10 @@ class Audit:
         if len(texts) > 8:
             texts = [*texts[:8], f"{len(texts) - 8} more classes"]
         patients = self.tables["patients"]
-        who = f", {patients['patients']:,} patients" if patients["known"] else ""
-        return f"{self.dataset}: {self.cases:,} cases{who}" + (f" ({', '.join(texts)})" if texts else "")
+        who = f", {plural(patients['patients'], 'patient', 'patients')}" if patients["known"] else ""
+        return f"{self.dataset}: {plural(self.cases, 'case', 'cases')}{who}" + (
+            f" ({', '.join(texts)})" if texts else ""
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as ``audit.json`` holds them."""
@@ -97,6 +99,9 @@ def audit(
     """
     known = {case.id for case in dataset.cases}
     facts = [f for f in facts if f.case in known]
+    # What turned out to be unusable is no case any more.
+    unusable = {e.case for e in exclusions} - {f.case for f in facts}
+    dataset = replace(dataset, cases=tuple(c for c in dataset.cases if c.id not in unusable))
     left_out = tuple(dict.fromkeys([*dataset.exclusions, *exclusions]))
     found: dict[str, tuple[Any, list[Finding]]] = {
         "labels": label_tables(dataset),

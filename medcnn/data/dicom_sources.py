@@ -34,11 +34,13 @@ class Listing:
         base: The folder that names count from.
         files: Absolute paths.
         passed_over: Folders that cannot be listed, links that lead nowhere or back, names that are no text.
+        whole: Whether these are all files below the folder: not for a single file, or those that a DICOMDIR names.
     """
 
     base: Path
     files: tuple[str, ...]
     passed_over: tuple[Exclusion, ...] = ()
+    whole: bool = False
 
 
 def list_files(root: Path, progress: Progress | None = None) -> Listing:
@@ -71,7 +73,7 @@ def list_files(root: Path, progress: Progress | None = None) -> Listing:
         raise DataError(f"the folder cannot be listed: {error.strerror}", where=str(root)) from error
     progress.start("listing files", None, "folders")
     walk = _Walk(str(root), progress)
-    return Listing(root, tuple(walk.files()), tuple(walk.passed_over))
+    return Listing(root, tuple(walk.files()), tuple(walk.passed_over), whole=True)
 
 
 def relative(path: str, base: Path | str) -> str:

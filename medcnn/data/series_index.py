@@ -87,9 +87,8 @@ class SeriesIndex:
     """The headers of the files of a listing; a context that closes its database.
 
     Args:
-        listing: The files.
+        listing: The files. Where they are all that there is below its folder, others are forgotten.
         extra: Keywords of elements to keep beside :data:`KEPT`.
-        whole: Whether the listing is all that there is below its folder, so that the rest may be forgotten.
         workers: Processes that read headers; ``None``: one a core.
         progress: Advanced by one a header that is read.
         folder: Where indexes lie; by default in the user's cache.
@@ -100,7 +99,6 @@ class SeriesIndex:
         listing: Listing,
         *,
         extra: Sequence[str] = (),
-        whole: bool = True,
         workers: int | None = None,
         progress: Progress | None = None,
         folder: Path | None = None,
@@ -112,7 +110,7 @@ class SeriesIndex:
         self.read = 0
         """Headers that had to be read now."""
         self._place = index_path(listing.base, folder)
-        self._database = self._opened_somewhere(listing, whole)
+        self._database = self._opened_somewhere(listing)
 
     def __enter__(self) -> Self:
         return self
@@ -172,26 +170,26 @@ class SeriesIndex:
         query = "SELECT kind, count(*) FROM files JOIN seen USING (name) WHERE content != '' GROUP BY kind"
         return Counter(dict(self._rows(query)))
 
-    def _opened_somewhere(self, listing: Listing, whole: bool) -> sqlite3.Connection:
+    def _opened_somewhere(self, listing: Listing) -> sqlite3.Connection:
         """On disk where that can be; an index that is damaged is made anew."""
         for _ in range(2):
             try:
-                return self._opened(self._place, listing, whole)
+                return self._opened(self._place, listing)
             except sqlite3.OperationalError:
                 # Locked for long, a full disk, a drive without locks: the headers are read all the same.
                 break
             except sqlite3.DatabaseError:
                 with contextlib.suppress(OSError):
                     self._place.unlink()
-        return self._opened(None, listing, whole)
+        return self._opened(None, listing)
 
-    def _opened(self, place: Path | None, listing: Listing, whole: bool) -> sqlite3.Connection:
+    def _opened(self, place: Path | None, listing: Listing) -> sqlite3.Connection:
         database = _connect(place, self._extra)
         try:
             self._extra = tuple(json.loads(_about(database)["extra"]))
             database.executescript(_OURS)
             gone = self._see(database, listing.files)
-            if whole:
+            if listing.whole:
                 database.execute("DELETE FROM files WHERE name NOT IN (SELECT name FROM seen)")
             database.execute(_CHANGED)
             self._scan(database, gone)

@@ -112,7 +112,7 @@ def choose_stacks(
         return list(cases), []
     kept: list[Case] = []
     exclusions: list[Exclusion] = []
-    with SeriesIndex(Listing(base, tuple(files)), whole=False, progress=progress) as index:
+    with SeriesIndex(Listing(base, tuple(files)), progress=progress) as index:
         for case in cases:
             try:
                 images = tuple(_decide(ref, rule, index) if ref in open_refs else ref for ref in case.images)

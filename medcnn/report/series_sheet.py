@@ -128,14 +128,19 @@ def _rule(stacks: Sequence[SheetStack], facts: SheetFacts) -> Section | None:
 
 
 def _stacks(stacks: Sequence[SheetStack]) -> Section:
-    """The contact sheet."""
-    return Section("stacks", "Contact sheet", [GalleryBlock("", [_picture(s) for s in stacks])])
+    """The contact sheet: what has no pixels stands in the table alone."""
+    shown = [s for s in stacks if s.slices]
+    blocks: list[Block] = [GalleryBlock("", [_picture(s) for s in shown])] if shown else []
+    if rest := len(stacks) - len(shown):
+        verb = "objects have" if rest > 1 else "object has"
+        blocks.append(LinesBlock([f"{rest:,} {verb} no pixels: in the table below."]))
+    return Section("stacks", "Contact sheet", blocks)
 
 
 def _picture(stack: SheetStack) -> Picture:
     parts = [
         " ".join(p for p in (stack.modality, stack.plane, stack.matrix) if p),
-        _slices(stack),
+        f"{stack.slices:,} slice{'s' if stack.slices != 1 else ''}",
         stack.spacing,
         stack.kind if stack.kind != "image" else "",
         f"“{mask(stack.description)}”" if stack.description else "",
@@ -145,10 +150,6 @@ def _picture(stack: SheetStack) -> Picture:
     ]
     name = f"{stack.number} · patient {stack.patient}, study {stack.study}"
     return Picture(name, ", ".join(p for p in parts if p), _STATUS[stack.mark], stack.picture)
-
-
-def _slices(stack: SheetStack) -> str:
-    return "no pixels" if not stack.slices else f"{stack.slices:,} slice{'s' if stack.slices != 1 else ''}"
 
 
 def _table(stacks: Sequence[SheetStack]) -> Section | None:

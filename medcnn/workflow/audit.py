@@ -27,7 +27,7 @@ from medcnn.files import open_atomic
 from medcnn.inference.hardware import available_cores
 from medcnn.progress import Progress
 from medcnn.recipe.schema import DataSection
-from medcnn.types import Case, Dataset, Exclusion, Value
+from medcnn.types import Case, Dataset, Value
 from medcnn.workflow.audit_source import Source
 from medcnn.workflow.folder import new_folder
 
@@ -61,7 +61,6 @@ def run_audit(source: Source, out: Path | None, progress: Progress, *, near: boo
         near: Look for near-duplicates.
 
     Raises:
-        DataError: After everything is written, if more cases are unusable than the recipe allows.
         RunError: If the folder cannot be written.
     """
     dataset, cores = source.dataset, available_cores()
@@ -79,28 +78,33 @@ def run_audit(source: Source, out: Path | None, progress: Progress, *, near: boo
         write_audit(out, result)
         write_table(out / TABLE, dataset, seen, found)
         _write_sheet(out, source, result, seen, found)
-    _check_unusable([*dataset.exclusions, *seen.exclusions], len(seen.cases), source.section)
     return result
 
 
-def _check_unusable(exclusions: list[Exclusion], usable: int, section: DataSection) -> None:
-    """What a run would stop at, said when all is written."""
-    bad = [e for e in exclusions if not e.aside]
+def require_usable(result: Audit, section: DataSection) -> None:
+    """Stop where a run would.
+
+    Raises:
+        DataError: If more cases are unusable than the recipe allows.
+    """
+    bad = [row for row in result.tables["exclusions"] if not row["aside"]]
     if not bad:
         return
-    share = len(bad) / (len(bad) + usable)
-    first = f"the first is {printable(bad[0].path or bad[0].case)}: {printable(bad[0].reason)}"
+    count = sum(row["count"] for row in bad)
+    share = count / (count + result.cases)
+    example = bad[0]["examples"][0]
+    first = f"{example['path'] or example['case']}: {bad[0]['reason']}"
     if section.on_error == "stop" or share > section.max_unusable:
         rule = "data.on_error=stop" if section.on_error == "stop" else f"data.max_unusable={section.max_unusable:g}"
         raise DataError(
-            f"{len(bad):,} of {len(bad) + usable:,} cases ({share:.1%}) cannot be used; {first}",
+            f"{count:,} of {count + result.cases:,} cases ({share:.1%}) cannot be used, such as {first}",
             where=rule,
             todo="mend or remove them; the audit lists each with its reason",
         )
 
 
 def write_table(path: Path, dataset: Dataset, seen: Thumbnails, near: NearDuplicates | None) -> None:
-    """``audit.csv``: a row a case, with ids and paths as they are; a local file.
+    """``audit.csv``: a row a case, with ids and paths as they are: a local file, readable by its owner alone.
 
     Raises:
         RunError: If it cannot be written.
@@ -112,7 +116,7 @@ def write_table(path: Path, dataset: Dataset, seen: Thumbnails, near: NearDuplic
         counts[seen_fact.digest] = counts.get(seen_fact.digest, 0) + 1
     groups: Mapping[str, str] = near.groups if near else {}
     columns = ["case", "label", "patient", "size", "dtype", "spacing", "low", "high", "digest", "identical"]
-    with open_atomic(path) as file:
+    with open_atomic(path, private=True) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*columns, "near_group", "unusable", "path"])
         for case in dataset.cases:

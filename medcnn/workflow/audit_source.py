@@ -9,6 +9,7 @@ from pathlib import Path
 
 from medcnn.data.catalog import load_catalog
 from medcnn.data.dataset import load_dataset
+from medcnn.data.dicom_sources import relative
 from medcnn.data.grouping import printable
 from medcnn.data.images.sniff import has_image_suffix, sniff
 from medcnn.errors import DataError, ImageError, MedcnnError
@@ -53,16 +54,14 @@ def find_source(text: str | Path, catalog: Path | str | None, root: Path | str |
         DataError: If there is none of these, or the dataset is unusable.
     """
     name = str(text)
-    is_path = isinstance(text, Path) or os.sep in name or name.startswith(".")
-    names = {**load_catalog(), **(load_catalog(catalog) if catalog else {})}
-    if not is_path and name in names:
+    if is_catalog_name(text, catalog):
         section = DataSection(
             dataset=name, catalog=str(catalog) if catalog else None, root=str(root) if root is not None else None
         )
         return Source(load_dataset(section, progress), section)
     if root is not None:
         raise DataError("--root goes with a name of the catalog alone", where=name)
-    path = Path(text).expanduser()
+    path, is_path = Path(text).expanduser(), _is_path(text)
     if path.is_file() and (path.suffix.lower() in _ARCHIVES or path.name == "DICOMDIR"):
         section = DataSection(adapter={"name": "dicom_tree"}, root=str(path))
         return Source(load_dataset(section, progress), section)
@@ -77,8 +76,25 @@ def find_source(text: str | Path, catalog: Path | str | None, root: Path | str |
         raise DataError("there is no such file or folder", where=name)
     raise DataError(
         f"{name!r} is no dataset of the catalog, no recipe and no folder",
-        todo=suggest(name, [*names, *recipe_names()]),
+        todo=suggest(name, [*_names(catalog), *recipe_names()]),
     )
+
+
+def is_catalog_name(text: str | Path, catalog: Path | str | None = None) -> bool:
+    """Whether this names a dataset of the catalog, and no path.
+
+    Raises:
+        DataError: If the catalog cannot be read.
+    """
+    return not _is_path(text) and str(text) in _names(catalog)
+
+
+def _is_path(text: str | Path) -> bool:
+    return isinstance(text, Path) or os.sep in text or text.startswith(".")
+
+
+def _names(catalog: Path | str | None) -> set[str]:
+    return {*load_catalog(), *(load_catalog(catalog) if catalog else ())}
 
 
 def _folder(path: Path, progress: Progress) -> Source:
@@ -104,9 +120,14 @@ def _folder(path: Path, progress: Progress) -> Source:
         known = {e.path for e in dataset.exclusions}
         more = tuple(e for e in unlisted if e.path not in known)
         return Source(replace(dataset, exclusions=(*dataset.exclusions, *more)), section)
-    cases = tuple(Case(os.path.relpath(p, path).replace(os.sep, "/"), (ImageRef((p,)),)) for p in images)
+    cases = [Case(relative(p, path), (ImageRef((p,)),)) for p in images]
     left_out = [p for p in found if isinstance(p, Exclusion)]
-    dataset = Dataset(path.resolve().name, cases, {}, (*left_out, *unlisted))
+    strange = list(_strange(images, path))
+    names = {e.case for e in strange}
+    usable = tuple(c for c in cases if c.id not in names)
+    if not usable:
+        raise DataError(f"no image was found in the folder; {strange[0].path}: {strange[0].reason}", where=str(path))
+    dataset = Dataset(path.resolve().name, usable, {}, (*left_out, *strange, *unlisted))
     return Source(dataset, DataSection(adapter={"name": "image_folder"}, root=str(path)))
 
 
@@ -114,7 +135,8 @@ def _layouts(path: Path, images: Sequence[str]) -> Iterator[str]:
     """Adapters that may read a folder, the most telling first."""
     if (path / "dataset.json").is_file():
         yield from ("decathlon", "nnunet")
-    if all(_is_dicom(images[i * len(images) // _LOOKS]) for i in range(_LOOKS)):
+    # Beside DICOM may lie whatever is no image: reports, programs, a viewer.
+    if {_kind(images[i * len(images) // _LOOKS]) for i in range(_LOOKS)} - {""} == {"dicom"}:
         yield "dicom_tree"
     inside = {Path(os.path.relpath(p, path)).parts[0] for p in images if Path(p).parent != path}
     if inside == {"images", "masks"}:
@@ -123,11 +145,24 @@ def _layouts(path: Path, images: Sequence[str]) -> Iterator[str]:
         yield "image_folder"
 
 
-def _is_dicom(path: str) -> bool:
+def _strange(images: Sequence[str], base: Path) -> Iterator[Exclusion]:
+    """Files that neither by name nor by content are images."""
+    for path in images:
+        if has_image_suffix(path):
+            continue
+        try:
+            sniff(path)
+        except ImageError as error:
+            if error.what.startswith("not an image"):
+                yield Exclusion(printable(relative(path, base)), error.what, printable(path), aside=True)
+
+
+def _kind(path: str) -> str:
+    """The reader of a file by its content; empty where it is no image."""
     try:
-        return sniff(path) == "dicom"
+        return sniff(path)
     except ImageError:
-        return False
+        return ""
 
 
 def _images(path: Path, unlisted: list[Exclusion]) -> Iterator[str | Exclusion]:
@@ -143,6 +178,6 @@ def _images(path: Path, unlisted: list[Exclusion]) -> Iterator[str | Exclusion]:
                 continue
             suffix = Path(name).suffix.lower()
             if suffix in _IGNORED and not has_image_suffix(name):
-                yield Exclusion(printable(os.path.relpath(file, path)), _NOT_DATA, printable(file), aside=True)
+                yield Exclusion(printable(relative(file, path)), _NOT_DATA, printable(file), aside=True)
             else:
                 yield file

@@ -79,9 +79,7 @@ def convert(sources: Sequence[Path], out: Path, options: ConvertOptions, progres
     """
     private = _prepare(out, options)
     listing = _listing(sources, progress)
-    # A file, or those of a DICOMDIR, are not all that the index of their folder may know.
-    whole = len(sources) == 1 and sources[0].expanduser().is_dir()
-    with SeriesIndex(listing, whole=whole, progress=progress) as index:
+    with SeriesIndex(listing, progress=progress) as index:
         planner = Planner(index, listing, options)
         planner.read()
         job = Job(planner, out, private, options)

@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.dataset import FileMetaDataset
 
 from medcnn.data.images import reading
@@ -214,6 +215,20 @@ def test_an_audit_names_every_bad_image(
     text = (tmp_path / "audit" / "audit.json").read_text(encoding="utf-8")
     for name, said in bad.items():
         assert said in text, name
+
+
+def test_an_audit_of_too_many_bad_images_shows_what_it_found_first(medcnn_command: Command, tmp_path: Path) -> None:
+    root = tmp_path / "films"
+    root.mkdir()
+    Image.fromarray(np.arange(81, dtype=np.uint8).reshape(9, 9)).save(root / "good.png")
+    (root / "bad.png").write_bytes(b"hello")
+    done = medcnn_command("data", "audit", root, "--out", tmp_path / "out")
+    assert done.code == 2, done
+    assert "films: 1 case\n" in done.out
+    assert str(tmp_path / "out" / "audit.html") in done.out
+    assert done.err.count("error:") == 1
+    assert "1 of 2 cases (50.0%) cannot be used, such as " in done.err
+    assert f"{root / 'bad.png'}: not an image" in done.err
 
 
 @pytest.mark.parametrize("command", ["audit", "series"])

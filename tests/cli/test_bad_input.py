@@ -72,6 +72,11 @@ def test_a_dataset_that_is_not_there_says_where_to_get_and_to_put_it(
     assert not out.exists()
     done = medcnn_command("run", "body_part_multinomial", f"data.root={tmp_path / 'nowhere'}", "--out", out)
     require_refused(done, f"{tmp_path / 'nowhere'}: ", "set data.root")
+    # A command without a recipe has an option for it.
+    done = medcnn_command("data", "audit", "mednist", "--root", tmp_path / "nowhere")
+    assert "set --root" in require_refused(done, f"{tmp_path / 'nowhere'}: ")
+    done = medcnn_command("data", "audit", "mednist", "--out", out)
+    assert "data.root" not in require_refused(done, "set --root FOLDER", "MEDCNN_DATA")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "MedNIST.tar.gz").write_bytes(b"x")
     require_refused(medcnn_command("run", "body_part_multinomial", "--out", out), "unpack", "MedNIST.tar.gz")

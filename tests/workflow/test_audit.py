@@ -73,7 +73,8 @@ def test_a_folder_is_audited_into_three_files(folder: Path, tmp_path: Path) -> N
     stored = json.loads((tmp_path / "out" / "audit.json").read_text(encoding="utf-8"))
     assert stored == json.loads(json.dumps(found.to_json()))
     jsonschema.validate(stored, json.loads(files("medcnn.data").joinpath("audit.schema.json").read_text("utf-8")))
-    assert (stored["cases"], stored["images"]["read"]) == (28, 27)
+    assert (stored["cases"], stored["images"]["read"]) == (27, 27)
+    assert stored["exclusions"][0]["count"] == 1
     assert (stored["identical"]["sets"], stored["identical"]["surplus"]) == (2, 1)
     assert stored["identical"]["sets_across_labels"] == 1
     assert stored["near_duplicates"]["pairs"] == 1
@@ -81,6 +82,7 @@ def test_a_folder_is_audited_into_three_files(folder: Path, tmp_path: Path) -> N
     assert stored["near_duplicates"]["turned"] == {"flipped along the second axis": 1}
     ids = {f["id"] for f in stored["findings"]}
     assert {"excluded", "identical-images", "identical-across-labels", "near-across-labels"} <= ids
+    assert (tmp_path / "out" / "audit.csv").stat().st_mode & 0o777 == 0o600
     with (tmp_path / "out" / "audit.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["case"]: row for row in csv.DictReader(file)}
     assert len(rows) == 28

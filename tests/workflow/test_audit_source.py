@@ -70,6 +70,27 @@ def test_a_tree_of_dicom_gives_series_with_their_patients(tmp_path: Path) -> Non
     assert source.section.adapter is not None
 
 
+def test_what_is_no_image_among_dicom_is_left_aside(tmp_path: Path) -> None:
+    root = tmp_path / "disk"
+    series(root / "ct", "P1")
+    for name in ("autorun", "viewer", "help"):
+        (root / name).write_text("hello")
+    source = found(root)
+    assert [c.patient for c in source.dataset.cases] == ["P1"]
+    aside = {e.case: e.aside for e in source.dataset.exclusions}
+    assert aside == {"autorun": True, "viewer": True, "help": True}
+    # With a picture it is no tree of DICOM any more; what is no image is no fault there either.
+    picture(root / "a.png")
+    source = found(root)
+    assert [c.id for c in source.dataset.cases] == ["a.png", "ct/0.dcm", "ct/1.dcm", "ct/2.dcm"]
+    assert {e.case: e.aside for e in source.dataset.exclusions} == aside
+    assert {e.reason for e in source.dataset.exclusions} == {"not an image: the file is a text file"}
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "notes").write_text("hello")
+    with pytest.raises(DataError, match=r"no image was found in the folder; .*notes: not an image"):
+        found(tmp_path / "texts")
+
+
 def test_a_decathlon_task_gives_its_masks(tmp_path: Path) -> None:
     for place in ("imagesTr", "labelsTr"):
         (tmp_path / place).mkdir()

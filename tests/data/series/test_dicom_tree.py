@@ -355,6 +355,17 @@ def test_a_dicomdir_and_its_folder_and_a_zip_of_it(tmp_path: Path) -> None:
     assert {c.patient for c in whole} == {"77654033", "98890234"}
     by_directory = dicom_tree(disc / "DICOMDIR", workers=0)
     assert [c.id for c in by_directory] == [c.id for c in whole]
+    # A DICOMDIR or a single file is not all that the index of the folder knows.
+    shutil.copy(get_testdata_file("CT_small.dcm"), disc / "another")
+    os.utime(disc / "another", (10**9, 10**9))
+    with SeriesIndex(list_files(disc), workers=0):
+        pass
+    for part in ("DICOMDIR", "another"):
+        with SeriesIndex(list_files(disc / part), workers=0):
+            pass
+    with SeriesIndex(list_files(disc), workers=0) as index:
+        assert index.read == 0
+    (disc / "another").unlink()
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", disc)
     packed = dicom_tree(Path(archive), workers=0)
     assert [c.id for c in packed] == [c.id for c in whole]

@@ -177,7 +177,7 @@ def test_single_files_are_looked_up_in_their_order(tree: Any) -> None:
     (tree.root / "text").write_text("hello")
     os.utime(tree.root / "text", (10**9, 10**9))
     files = tuple(str(p) for p in (three, tree.root / "text", one))
-    with look(tree.root), SeriesIndex(Listing(tree.root, files), whole=False, workers=0) as index:
+    with look(tree.root), SeriesIndex(Listing(tree.root, files), workers=0) as index:
         found = index.entries(files)
         assert [getattr(e, "header", e).path for e in found] == list(files)
         assert isinstance(found[1], Unread)

@@ -63,7 +63,7 @@ class RichProgress:
         if self._silent:
             return
         if not self._drawing():
-            count = f" ({total:,} {unit}".rstrip() + ")" if total is not None else ""
+            count = f" ({_counted(total, unit)})" if total is not None else ""
             self._console.print(f"{name}{count} ...", soft_wrap=True)
             return
         if self._bar is None:
@@ -93,7 +93,7 @@ class RichProgress:
             return
         name, self._name = self._name, None
         seconds = duration(time.monotonic() - self._began)
-        count = f"{self._done:,} {self._unit}".rstrip() + " in " if self._done else ""
+        count = f"{_counted(self._done, self._unit)} in " if self._done else ""
         note = f"; {self._note}" if self._note else ""
         if self._bar is not None and self._task is not None:
             self._bar.remove_task(self._task)
@@ -155,6 +155,12 @@ def _bar(console: Console) -> Any:
         console=console,
         transient=True,
     )
+
+
+def _counted(count: int, unit: str) -> str:
+    """``1 file``, ``2 files``; units are given as plurals."""
+    one = unit.removesuffix("es" if unit.endswith("ches") else "s")
+    return f"{count:,} {one if count == 1 else unit}".rstrip()
 
 
 def duration(seconds: float) -> str:

@@ -35,6 +35,10 @@ def list_and_write(
 
     if one_per not in get_args(Unit):
         raise MedcnnError(f"{one_per!r} is no unit", where="--one-per", todo=suggest(one_per, get_args(Unit)))
+    for option, place, ends in (("--out", out, (".html", ".htm")), ("--csv", csv, (".csv",))):
+        # What lies there is replaced: an image among the arguments must not be.
+        if place is not None and place.suffix.lower() not in ends:
+            raise MedcnnError(f"{place.name!r} does not end in {ends[0]}", where=option, todo=f"write NAME{ends[0]}")
     wanted = rule_of(rule)
     with RichProgress() as progress:
         found = list_series(folder, wanted, cast("Unit", one_per), progress)

@@ -99,9 +99,7 @@ def audit(
     """
     known = {case.id for case in dataset.cases}
     facts = [f for f in facts if f.case in known]
-    # What turned out to be unusable is no case any more.
-    unusable = {e.case for e in exclusions} - {f.case for f in facts}
-    dataset = replace(dataset, cases=tuple(c for c in dataset.cases if c.id not in unusable))
+    dataset = _usable(dataset, facts, exclusions)
     left_out = tuple(dict.fromkeys([*dataset.exclusions, *exclusions]))
     found: dict[str, tuple[Any, list[Finding]]] = {
         "labels": label_tables(dataset),
@@ -127,6 +125,12 @@ def audit(
     findings += [Finding("dataset-note", "info", str(note), 1) for note in dataset.facts.get("notes", ())]
     findings.sort(key=lambda f: SEVERITIES.index(f.severity))
     return Audit(dataset.name, len(dataset.cases), tuple(findings), {name: table for name, (table, _) in found.items()})
+
+
+def _usable(dataset: Dataset, facts: Sequence[ImageFacts], exclusions: Sequence[Exclusion]) -> Dataset:
+    """What turned out to be unusable is no case any more."""
+    unusable = {e.case for e in exclusions} - {f.case for f in facts}
+    return replace(dataset, cases=tuple(c for c in dataset.cases if c.id not in unusable))
 
 
 def _unread(dataset: Dataset, facts: Sequence[ImageFacts], exclusions: Sequence[Exclusion]) -> list[Finding]:

@@ -101,24 +101,9 @@ def download(
     if target.is_file() and not mismatch(target, size, checksum, progress):
         return target
     fetch = _Fetch(url, target, size, progress, timeout)
-    idle = 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            before = fetch.have
-            try:
-                fetch.go_on()
-                break
-            except _StartOver:
-                fetch.set_aside(".old")
-                idle += 1
-            except _BrokenOff as error:
-                idle = 0 if fetch.have > before else idle + 1
-                if idle >= tries:
-                    raise fetch.given_up(str(error)) from error
-                time.sleep(wait * 2**idle)
-            if idle >= tries:
-                raise fetch.given_up("the file on the server changes all the time")
+        _fetch_all(fetch, tries, wait)
     except OSError as error:
         raise explain(error, target) from error
     finally:
@@ -133,6 +118,26 @@ def download(
         )
     fetch.finish()
     return target
+
+
+def _fetch_all(fetch: _Fetch, tries: int, wait: float) -> None:
+    """One request after the other until nothing is missing."""
+    idle = 0
+    while True:
+        before = fetch.have
+        try:
+            fetch.go_on()
+            return
+        except _StartOver:
+            fetch.set_aside(".old")
+            idle += 1
+        except _BrokenOff as error:
+            idle = 0 if fetch.have > before else idle + 1
+            if idle >= tries:
+                raise fetch.given_up(str(error)) from error
+            time.sleep(wait * 2**idle)
+        if idle >= tries:
+            raise fetch.given_up("the file on the server changes all the time")
 
 
 class _Fetch:

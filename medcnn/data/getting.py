@@ -60,8 +60,7 @@ def get_dataset(
         **options: Passed on to :func:`~medcnn.data.download.download`.
 
     Raises:
-        DataError: If there is nothing to fetch, the server or the archive fails, the folder holds something else,
-            or what was unpacked is not this dataset.
+        DataError: If there is nothing to fetch, the server or the archive fails, or something else lies there.
     """
     entry = find_entry(name, catalog)
     folder = Path(root).expanduser() if root is not None else data_root() / entry.folder
@@ -87,11 +86,15 @@ def get_dataset(
         raise explain(error, error.filename or folder) from error
     cases = _count(section)
     if archive is None:
-        given.unlink(missing_ok=True)
-        # Others may have files there: the folder goes only when it is empty.
-        if not any(given.parent.iterdir()):
-            given.parent.rmdir()
+        _remove_download(given)
     return Got(folder, cases, fresh=True)
+
+
+def _remove_download(file: Path) -> None:
+    """Remove what is unpacked, and its folder where no other download lies there."""
+    file.unlink(missing_ok=True)
+    if not any(file.parent.iterdir()):
+        file.parent.rmdir()
 
 
 def _file_name(entry: CatalogEntry, given: Path | None) -> str:

@@ -12,7 +12,7 @@ from medcnn.data.images.dicom_file import items, open_file, quiet, text
 from medcnn.data.images.dicom_header import Header, Slice, header_of
 from medcnn.data.images.limits import file_state
 from medcnn.data.images.privacy import identifying_headers
-from medcnn.data.images.sniff import sniff
+from medcnn.data.images.sniff import KINDS, sniff
 from medcnn.errors import ImageError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def scan_row(path: str, name: bytes, extra: Sequence[str] = ()) -> Row:
         except ImageError as error:
             return Row(name, *place, reason=error.what, todo=error.todo, aside=int("not an image" in error.what))
         if kind != "dicom":
-            return Row(name, *place, reason=f"not DICOM: a file for the reader {kind}", aside=1)
+            return Row(name, *place, reason=f"not DICOM: {KINDS[kind]}", aside=1)
         with quiet():
             return _read(path, name, extra)
     except ImageError as error:

@@ -11,7 +11,7 @@ from medcnn.data.catalog import load_catalog
 from medcnn.data.dataset import load_dataset
 from medcnn.data.dicom_sources import relative
 from medcnn.data.grouping import printable
-from medcnn.data.images.sniff import has_image_suffix, sniff
+from medcnn.data.images.sniff import KINDS, has_image_suffix, sniff
 from medcnn.errors import DataError, ImageError, MedcnnError
 from medcnn.progress import Progress
 from medcnn.recipe.load import load_recipe
@@ -65,6 +65,9 @@ def find_source(text: str | Path, catalog: Path | str | None, root: Path | str |
     if path.is_file() and (path.suffix.lower() in _ARCHIVES or path.name == "DICOMDIR"):
         section = DataSection(adapter={"name": "dicom_tree"}, root=str(path))
         return Source(load_dataset(section, progress), section)
+    if path.is_file() and (kind := _kind(str(path))):
+        what = "a DICOM file" if kind == "dicom" else KINDS[kind]
+        raise DataError(f"this is {what}, and no dataset", where=name, todo="name the folder that holds the images")
     if path.is_file() or (not is_path and name in recipe_names()):
         recipe = load_recipe(path if path.is_file() else name)
         if isinstance(recipe, Suite):

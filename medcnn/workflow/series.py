@@ -294,22 +294,7 @@ def write_sheet(
     withheld = {} if all_pictures else {s.number: why for s in found.stacks if (why := _withheld(s))}
     pictures, unread = _pictures([s for s in found.stacks if s.number not in withheld], workers, progress)
     sheet = [
-        SheetStack(
-            number=s.number,
-            patient=s.patient,
-            study=s.study,
-            modality=s.modality,
-            plane=s.plane,
-            matrix=s.matrix,
-            slices=s.slices,
-            spacing=f"{s.spacing} mm" if s.spacing else "",
-            kind=s.kind,
-            description=", ".join(p for p in (s.description, s.differing) if p),
-            problem=s.problem,
-            mark=s.mark,
-            picture=pictures.get(s.number, ""),
-            no_picture=withheld.get(s.number) or unread.get(s.number, ""),
-        )
+        _on_sheet(s, pictures.get(s.number, ""), withheld.get(s.number) or unread.get(s.number, ""))
         for s in found.stacks
     ]
     facts = SheetFacts(
@@ -322,6 +307,25 @@ def write_sheet(
         unread=Counter(found.unread).most_common(),
     )
     return write_series_sheet(path, sheet, facts)
+
+
+def _on_sheet(stack: Listed, picture: str, no_picture: str) -> SheetStack:
+    return SheetStack(
+        number=stack.number,
+        patient=stack.patient,
+        study=stack.study,
+        modality=stack.modality,
+        plane=stack.plane,
+        matrix=stack.matrix,
+        slices=stack.slices,
+        spacing=f"{stack.spacing} mm" if stack.spacing else "",
+        kind=stack.kind,
+        description=", ".join(p for p in (stack.description, stack.differing) if p),
+        problem=stack.problem,
+        mark=stack.mark,
+        picture=picture,
+        no_picture=no_picture,
+    )
 
 
 def _withheld(stack: Listed) -> str:

@@ -143,6 +143,9 @@ def test_what_is_none_of_these_is_named(tmp_path: Path) -> None:
         found(tmp_path / "empty")
     with pytest.raises(DataError, match="there is no such file or folder"):
         found(tmp_path / "absent")
+    picture(tmp_path / "a.png")
+    with pytest.raises(DataError, match="this is a JPEG, PNG or TIFF picture, and no dataset"):
+        found(tmp_path / "a.png")
     with pytest.raises(DataError) as error:
         find_source("mednits", None, None, Silent())
     assert "mednist" in error.value.todo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medcnn.data.adapters.common import elsewhere, folders_below, make_schema
@@ -43,14 +43,12 @@ def image_folder(
         raise DataError("the folder of the dataset is not there", where=str(root), todo="set data.root=FOLDER")
     folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
     by_class = _classes(folders, classes, positive, rest, root)
-    names = list(by_class)
-    schema = make_schema(names, positive=positive)
+    schema = make_schema(list(by_class), positive=positive)
     pattern = compile_patient(patient)
-    cases: list[Case] = []
-    exclusions: list[Exclusion] = []
-    for number, name in enumerate(names):
+    cases, exclusions = list[Case](), list[Exclusion]()
+    for number, name in enumerate(by_class):
         found = len(cases)
-        label = ClassLabel.of(number, len(names))
+        label = ClassLabel.of(number, len(by_class))
         unlisted: list[Exclusion] = []
         files = [file for folder in by_class[name] for file in _files(root / folder, root, unlisted, recursive)]
         exclusions += unlisted
@@ -64,13 +62,17 @@ def image_folder(
             else:
                 exclusions.append(case)
         if len(cases) == found:
-            why = f": {unlisted[0].reason}" if unlisted else ""
-            raise DataError(
-                f"there is no image of the class {name!r}{why}",
-                where=str(root / by_class[name][0]),
-                todo="put its images there, or name the folders to use with the option classes",
-            )
+            raise _no_image(name, root / by_class[name][0], unlisted)
     return Dataset(root.name, tuple(cases), {"class": schema}, tuple(exclusions), patients_known=pattern is not None)
+
+
+def _no_image(name: str, place: Path, unlisted: Sequence[Exclusion]) -> DataError:
+    why = f": {unlisted[0].reason}" if unlisted else ""
+    return DataError(
+        f"there is no image of the class {name!r}{why}",
+        where=str(place),
+        todo="put its images there, or name the folders to use with the option classes",
+    )
 
 
 def _series(files: list[str]) -> dict[str, tuple[str, ...]]:

@@ -47,8 +47,7 @@ def pairs(
     known = {"foreground": (1,)} if mask_labels is None else None
     schema, names = choose_labels(mask_labels, known, overlapping=overlapping, where="mask_labels")
     pattern = compile_patient(patient)
-    cases: list[Case] = []
-    exclusions: list[Exclusion] = []
+    cases, exclusions = list[Case](), list[Exclusion]()
     shown = _found(root, images, exclusions)
     drawn = [_found(root, folder, exclusions) for folder in folders]
     for name, ref in shown.items():
@@ -66,10 +65,14 @@ def pairs(
             if not name.endswith(suffix) or name[: len(name) - len(suffix)] not in shown:
                 exclusions.append(Exclusion(name, "the mask has no image", str(root / folder / name)))
     if not cases:
-        todo = f"names are compared without endings{f' and {suffix!r}' if suffix else ''}; see the option suffix"
-        first = f"; the first: {exclusions[0].case}, {exclusions[0].reason}" if exclusions else ""
-        raise DataError(f"no image and mask have one name{first}", where=str(root), todo=todo)
+        raise _no_pair(root, suffix, exclusions)
     return Dataset(root.name, tuple(cases), {"mask": schema}, tuple(exclusions), patients_known=pattern is not None)
+
+
+def _no_pair(root: Path, suffix: str, exclusions: list[Exclusion]) -> DataError:
+    todo = f"names are compared without endings{f' and {suffix!r}' if suffix else ''}; see the option suffix"
+    first = f"; the first: {exclusions[0].case}, {exclusions[0].reason}" if exclusions else ""
+    return DataError(f"no image and mask have one name{first}", where=str(root), todo=todo)
 
 
 def _mask(refs: list[ImageRef | str | None], names: Names) -> Mask | str:

@@ -116,11 +116,11 @@ def scan_file(path: str, extra: Sequence[str] = ()) -> Header | Refusal:
     Returns:
         The header, or the reason why there is none.
     """
-    from medcnn.data.images.sniff import sniff
+    from medcnn.data.images.sniff import KINDS, sniff
 
     try:
         if (kind := sniff(path)) != "dicom":
-            return Refusal(path, f"not DICOM: the file is for the reader {kind}")
+            return Refusal(path, f"not DICOM: {KINDS[kind]}")
         with quiet():
             return header_of(open_file(path), extra)
     except ImageError as error:

@@ -17,6 +17,14 @@ _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 RASTER_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff"})
 IMAGE_SUFFIXES = RASTER_SUFFIXES | {".dcm", ".dicom", ".ima", ".nii", ".npz", ".mnc", ".nrrd", ".mha"}
 
+# What the readers other than DICOM's take, in words.
+KINDS = {
+    "raster": "a JPEG, PNG or TIFF picture",
+    "nifti": "a NIfTI file",
+    "npz": "a file of numpy arrays",
+    "itk": "a MINC, NRRD or MetaImage file",
+}
+
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # What users' folders also hold: named, so that the message helps.

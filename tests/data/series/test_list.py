@@ -131,6 +131,8 @@ def test_the_command(ward: Any, tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["--rule", "echo=two"], "no value for echo"),
         (["--rule", "description=("], "no regular expression"),
         (["--one-per", "image"], "no unit"),
+        (["--out", "film.dcm"], "'film.dcm' does not end in .html"),
+        (["--csv", "film.dcm"], "'film.dcm' does not end in .csv"),
     ],
 )
 def test_mistakes_on_the_command_line(

@@ -13,9 +13,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from medcnn import __version__
 from medcnn.data.facts import ImageFacts
-from medcnn.data.inputs_digest import InputDigests
+from medcnn.data.inputs_digest import InputDigests, files_of
 from medcnn.data.places import default_cache_folder as default_cache_folder
 from medcnn.data.preprocess import Preprocessor
 from medcnn.data.row_arrays import RowArrays, row_arrays
@@ -160,12 +160,22 @@ class Cache:
             path,
             tuple(by_id.get(f.case) or Case(f.case, ()) for f in facts),
             tuple(facts),
-            tuple(Exclusion(**entry) for entry in index["exclusions"]),
+            tuple(_found_here(Exclusion(**entry), by_id) for entry in index["exclusions"]),
             arrays,
             labels,
             matrices,
             frozenset(index["passing"]),
         )
+
+
+def _found_here(exclusion: Exclusion, cases: Mapping[str, Case]) -> Exclusion:
+    """An exclusion with the path of today's file: the same bytes may have lain elsewhere when they were read."""
+    case = cases.get(exclusion.case)
+    files = [p for ref in files_of(case) for p in ref.paths] if case is not None else []
+    if not files or exclusion.path in files:
+        return exclusion
+    name = os.path.basename(exclusion.path)
+    return replace(exclusion, path=next((p for p in files if os.path.basename(p) == name), files[0]))
 
 
 def _facts_from(columns: dict[str, list[Any]]) -> list[ImageFacts]:

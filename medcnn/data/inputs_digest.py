@@ -96,7 +96,7 @@ class InputDigests:
             masks: Whether their masks are cached too.
             threads: For reading files.
         """
-        refs = {case.id: (*case.images, *(_mask_refs(case) if masks else ())) for case in cases}
+        refs = {case.id: files_of(case) if masks else case.images for case in cases}
         files = {path: _with_pair(path) for case in cases for ref in refs[case.id] for path in ref.paths}
         digests = self.of_all((file for both in files.values() for file in both), threads)
         total = hashlib.blake2b(steps.encode(), digest_size=20)
@@ -119,9 +119,10 @@ class InputDigests:
         return total.hexdigest(), unreadable
 
 
-def _mask_refs(case: Case) -> tuple[ImageRef, ...]:
+def files_of(case: Case) -> tuple[ImageRef, ...]:
+    """The images of a case and its masks."""
     mask = case.target(Mask)
-    return (mask.image, *mask.readers) if mask is not None else ()
+    return (*case.images, *((mask.image, *mask.readers) if mask is not None else ()))
 
 
 def _stamp(place: str) -> Stamp:

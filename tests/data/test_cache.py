@@ -113,6 +113,19 @@ def test_what_cannot_be_read_is_left_out_by_name(cases: list[Case], tmp_path: Pa
     assert again.exclusions == cache.exclusions
 
 
+def test_of_a_copy_of_the_data_the_copys_files_are_named(cases: list[Case], tmp_path: Path) -> None:
+    import shutil
+
+    Path(cases[1].images[0].paths[0]).write_bytes(b"no image")
+    first = make(cases, tmp_path)
+    shutil.copytree(tmp_path / "in", tmp_path / "copy")
+    copied = [Case(c.id, (ImageRef((str(tmp_path / "copy" / f"{c.id}.png"),)),)) for c in cases]
+    second = make(copied, tmp_path)
+    assert second.path == first.path
+    assert [e.path for e in first.exclusions] == [str(tmp_path / "in" / "1.png")]
+    assert [e.path for e in second.exclusions] == [str(tmp_path / "copy" / "1.png")]
+
+
 def test_no_usable_case_is_an_empty_cache(tmp_path: Path) -> None:
     cache = make([Case("a", (ImageRef((str(tmp_path / "a.png"),)),))], tmp_path)
     assert cache.images.shape == (0, 1, 4, 5)

@@ -1,0 +1,168 @@
+"""FROC and average precision from matched boxes, with weights of the images, so that resamples never match again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+_RECALLS = np.linspace(0, 1, 101)
+_BLOCK = 4_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """All counted predictions of a part under one hit rule, from the highest score to the lowest.
+
+    Attributes:
+        scores: ``(K,)``.
+        image: ``(K,)`` position of the image that each lies in.
+        hit: ``(K,)`` True where it hits a reference, False where it is a false positive. Predictions that count neither
+            way are not among them.
+        references: ``(N,)`` reference boxes of each image that count.
+    """
+
+    scores: Array
+    image: NDArray[np.intp]
+    hit: NDArray[np.bool_]
+    references: Array
+
+    @classmethod
+    def of(cls, scores: ArrayLike, image: ArrayLike, hit: ArrayLike, references: ArrayLike) -> Candidates:
+        """Put in order; of equal scores the first stays first, as in COCO's evaluation."""
+        points = np.asarray(scores, np.float64)
+        order = np.argsort(-points, kind="stable")
+        return cls(
+            points[order],
+            np.asarray(image, np.intp)[order],
+            np.asarray(hit, bool)[order],
+            np.asarray(references, np.float64),
+        )
+
+    def cumulated(self, weights: NDArray[Any]) -> tuple[Array, Array]:
+        """True and false positives ``(B, K)`` down to each candidate, for ``(N, B)`` weights of the images."""
+        rows = np.asarray(weights, np.float64)[self.image].T
+        true = np.cumsum(np.where(self.hit, rows, 0.0), axis=1)
+        return true, np.cumsum(rows, axis=1) - true
+
+    @property
+    def ends(self) -> NDArray[np.intp]:
+        """The last place of each group of equal scores: a threshold takes all of them or none."""
+        if not len(self.scores):
+            return np.zeros(0, np.intp)
+        return np.flatnonzero(np.append(self.scores[:-1] != self.scores[1:], True))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Froc:
+    """A free-response curve; it is flat from its last point on.
+
+    Attributes:
+        rates: ``(P,)`` false positives an image, rising from 0.
+        sensitivities: ``(P,)`` share of the references that are found.
+        thresholds: ``(P,)`` lowest score that counts; infinite at the first point, where nothing does.
+    """
+
+    rates: Array
+    sensitivities: Array
+    thresholds: Array
+
+
+def _ones(found: Candidates) -> Array:
+    return np.ones((len(found.references), 1))
+
+
+def froc_curve(found: Candidates, units: float | None = None) -> Froc:
+    """Sensitivity by object against false positives an image (Bunch et al. 1977; Chakraborty 1989).
+
+    Args:
+        found: The matched predictions.
+        units: What false positives are counted per: the number of images, studies or patients; absent: the images.
+
+    Returns:
+        One point a distinct score, after the point (0, 0). Sensitivities are NaN where there are no references.
+    """
+    true, false = found.cumulated(_ones(found))
+    ends = found.ends
+    total, count = found.references.sum(), float(len(found.references) if units is None else units)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Froc(
+            np.append(0.0, false[0, ends]) / count,
+            np.append(0.0, true[0, ends]) / total,
+            np.append(np.inf, found.scores[ends]),
+        )
+
+
+def sensitivities_at(
+    found: Candidates,
+    rates: ArrayLike = FROC_RATES,
+    weights: NDArray[Any] | None = None,
+    units: NDArray[Any] | None = None,
+) -> Array:
+    """Sensitivities ``(B, R)`` at given rates of false positives.
+
+    Between two points of the curve the sensitivity is interpolated linearly, and after its last point it stays, as in
+    the evaluation of LUNA16 (Setio et al. 2017).
+
+    Args:
+        found: The matched predictions.
+        rates: ``(R,)`` false positives an image.
+        weights: ``(N, B)`` weights of the images; absent: 1.
+        units: ``(N,)`` what each image adds to the number that false positives are divided by (1 / its patient's images
+            where they are counted per patient); absent: 1.
+    """
+    columns = _ones(found) if weights is None else np.asarray(weights, np.float64)
+    share = np.ones(len(found.references)) if units is None else np.asarray(units, np.float64)
+    wanted, ends = np.asarray(rates, np.float64), found.ends
+    result = np.empty((columns.shape[1], len(wanted)))
+    for part in _blocks(columns.shape[1], len(found.scores)):
+        chosen = columns[:, part]
+        true, false = found.cumulated(chosen)
+        total, count = found.references @ chosen, share @ chosen
+        for row, column in enumerate(range(part.start, part.start + chosen.shape[1])):
+            if total[row] <= 0 or count[row] <= 0:
+                result[column] = np.nan
+                continue
+            x, y = np.append(0.0, false[row, ends]) / count[row], np.append(0.0, true[row, ends]) / total[row]
+            result[column] = np.interp(wanted, x, y)
+    return result
+
+
+def average_precisions(found: Candidates, weights: NDArray[Any] | None = None) -> Array:
+    """Average precision ``(B,)`` by COCO's rule.
+
+    The mean, over the recalls 0, 0.01 to 1, of the best precision at that recall or above; 0 where a recall is not
+    reached. NaN where there are no references.
+
+    Args:
+        found: The matched predictions.
+        weights: ``(N, B)`` weights of the images; absent: 1.
+    """
+    columns = _ones(found) if weights is None else np.asarray(weights, np.float64)
+    result = np.empty(columns.shape[1])
+    for part in _blocks(columns.shape[1], len(found.scores)):
+        chosen = columns[:, part]
+        true, false = found.cumulated(chosen)
+        total = found.references @ chosen
+        with np.errstate(invalid="ignore", divide="ignore"):
+            precision = np.nan_to_num(true / (true + false))
+            recall = true / total[:, None]
+        best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        for row, column in enumerate(range(part.start, part.start + chosen.shape[1])):
+            if total[row] <= 0:
+                result[column] = np.nan
+                continue
+            # Exactly as COCO's code compares them, rounding included.
+            place = np.searchsorted(recall[row], _RECALLS)
+            reached = place < len(found.scores)
+            result[column] = best[row, place[reached]].sum() / len(_RECALLS)
+    return result
+
+
+def _blocks(columns: int, rows: int) -> list[slice]:
+    step = max(1, _BLOCK // max(rows, 1))
+    return [slice(start, min(start + step, columns)) for start in range(0, columns, step)]

@@ -81,7 +81,7 @@ def get_dataset(
         if archive_kind(given) is None:
             _place_file(given, folder / file, keep=archive is not None)
         else:
-            _place_archive(given, folder, entry, section, progress)
+            _place_archive(given, folder, entry, section, progress, published=not any_checksum)
     except OSError as error:
         raise explain(error, error.filename or folder) from error
     cases = _count(section)
@@ -143,8 +143,13 @@ def _already(folder: Path, file: str, entry: CatalogEntry, section: DataSection)
         raise DataError(
             f"the folder is there but does not hold this dataset: {error}", where=str(folder), todo=todo
         ) from error
-    how = "whole" if MARK in names else "not unpacked by this command; its files were not checked"
+    how = _how_whole(folder) if MARK in names else "not unpacked by this command; its files were not checked"
     return cases, f"{folder} is there already ({how})"
+
+
+def _how_whole(folder: Path) -> str:
+    checked = read_json(folder / MARK).get("checked", True)
+    return "whole" if checked else "whole; its archive was not checked against a published checksum"
 
 
 def _count(section: DataSection) -> int:
@@ -240,7 +245,9 @@ def _place_file(given: Path, goal: Path, *, keep: bool) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def _place_archive(given: Path, folder: Path, entry: CatalogEntry, section: DataSection, progress: Progress) -> None:
+def _place_archive(
+    given: Path, folder: Path, entry: CatalogEntry, section: DataSection, progress: Progress, *, published: bool
+) -> None:
     """Unpack beside the goal, see that it is the dataset, and give it its name."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".unpacking", dir=folder.parent))
@@ -256,6 +263,7 @@ def _place_archive(given: Path, folder: Path, entry: CatalogEntry, section: Data
                 "dataset": section.dataset,
                 "source": entry.source,
                 "sha256": digest_of(given),
+                "checked": published and entry.checksum is not None,
                 "files": count.files,
                 "bytes": count.bytes,
             },

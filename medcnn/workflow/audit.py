@@ -22,7 +22,7 @@ from medcnn.data.grouping import printable
 from medcnn.data.near_duplicates import TURNS, NearDuplicates, NearPair
 from medcnn.data.near_search import search
 from medcnn.data.thumbnails import Thumbnails, middle_slice, read_thumbnails
-from medcnn.errors import DataError
+from medcnn.errors import DataError, RunError
 from medcnn.files import open_atomic
 from medcnn.inference.hardware import available_cores
 from medcnn.progress import Progress
@@ -42,6 +42,9 @@ def audit_folder(source: str | Path, out: Path | None) -> Path:
         RunError: If the wanted folder is not empty, or cannot be written to.
     """
     if out is not None:
+        if out.is_dir() and any(out.iterdir()):
+            what = "the output folder exists and is not empty; nothing was changed"
+            raise RunError(what, where=str(out), todo="give another --out")
         return new_folder(out, out.name)
     name = Path(source).stem or Path(source).resolve().name or "audit"
     folder, count = Path("audits") / name, 1

@@ -311,7 +311,7 @@ def test_data_get_downloads_unpacks_and_leaves_it_alone_afterwards(
     folder = tmp_path / "data" / "hands"
     assert (code, out) == (0, f"hands: 6 cases in {folder}\n")
     assert names(tmp_path / "data") == {"hands"}
-    assert command("hands")[0] == 0
+    assert "is there already (whole)" in command("hands")[2]
     assert len(server[1].asked) == 1
     (folder / "left" / "0.png").unlink()
     code, _, err = command("hands")
@@ -346,6 +346,8 @@ def test_data_get_takes_an_archive(command: Any, tmp_path: Path) -> None:
     assert "was not checked" in err
     assert f"data.root={tmp_path / 'there'}" in out
     assert own.exists()
+    _, _, err = command("hands", "--root", tmp_path / "there")
+    assert "is there already (whole; its archive was not checked against a published checksum)" in err
 
 
 def test_data_get_refuses_what_is_not_the_dataset(command: Any, tmp_path: Path) -> None:

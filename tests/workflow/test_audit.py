@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 import medcnn
 from medcnn.data import near_search
 from medcnn.data.near_duplicates import Matches
-from medcnn.errors import DataError
+from medcnn.errors import DataError, RunError
 from medcnn.progress import Silent
 from medcnn.recipe.load import load_recipe
 from medcnn.recipe.schema import Recipe
@@ -90,6 +90,15 @@ def test_a_folder_is_audited_into_three_files(folder: Path, tmp_path: Path) -> N
     assert rows["left/04.png"]["near_group"] == rows["right/turned.png"]["near_group"] == "left/04.png"
     assert rows["left/00.png"]["size"] == "1x64x64"
     assert "empty" in rows["left/empty.png"]["unusable"]
+
+
+def test_what_lies_in_the_folder_stays(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes").write_text("mine")
+    with pytest.raises(RunError, match="exists and is not empty") as caught:
+        medcnn.audit(folder, out=tmp_path / "out")
+    assert caught.value.todo == "give another --out"
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["notes"]
 
 
 def test_the_page_loads_nothing_and_names_no_file(folder: Path, tmp_path: Path) -> None:

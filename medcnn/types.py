@@ -156,10 +156,13 @@ class Boxes:
     Attributes:
         corners: ``(N, 2*D)`` float32, ``x1, y1[, z1], x2, y2[, z2]``; voxel i covers [i, i+1).
         labels: ``(N,)`` positions in the box schema.
+        crowd: ``(N,)`` True for a region of many objects that are not told apart: it counts neither as found nor as
+            missed. ``None``: there is none.
     """
 
     corners: NDArray[np.float32]
     labels: NDArray[np.int64]
+    crowd: NDArray[np.bool_] | None = None
 
 
 Target = ClassLabel | Value | Mask | Boxes
@@ -302,11 +305,15 @@ class MaskFile:
         paths: The file, relative to the folder of the predictions; where labels overlap one a label.
         volumes: ``(L,)`` volume of each label, in ``unit``.
         unit: ``mm3``; ``px`` or ``voxels`` for an image without spacing.
+        beside: Other files that were made of it, each with the name of its column in a table.
+        notes: Sentences about them.
     """
 
     paths: tuple[str, ...]
     volumes: tuple[float, ...]
     unit: str
+    beside: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

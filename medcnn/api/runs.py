@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from medcnn.errors import RecipeError
 from medcnn.progress import Progress, Silent
@@ -183,6 +183,8 @@ def predict(
     paths: Sequence[str | Path],
     *,
     out: str | Path | None = None,
+    seg: Literal["binary", "fractional", "labelmap", "none"] = "binary",
+    overlays: bool = False,
     allow_code: bool = False,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
@@ -191,7 +193,10 @@ def predict(
     Args:
         model: A run, its folder, a ``model.pt`` or a checkpoint. The folds of a run are combined.
         paths: Image files, folders (of DICOM files too) and CSV tables with a column ``image``.
-        out: A CSV file to write.
+        out: A CSV file to write; for segmentation a folder of masks, with ``predictions.csv``.
+        seg: How the masks of DICOM images are stored as DICOM segmentations too: a bit or a probability of each
+            label, or one number a voxel; ``none`` writes none.
+        overlays: Write a picture of each image with the contours of its mask.
         allow_code: Let the model name a network in code that lies in the working folder.
         progress: Receives the display.
 
@@ -205,7 +210,13 @@ def predict(
     from medcnn.workflow.predict import predict_paths
 
     return predict_paths(
-        model, paths, Path(out) if out else None, Path.cwd() if allow_code else None, progress or Silent()
+        model,
+        paths,
+        Path(out) if out else None,
+        Path.cwd() if allow_code else None,
+        progress or Silent(),
+        seg=seg,
+        overlays=overlays,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +41,15 @@ References = Annotated[
     Path | None,
     typer.Option("--references", metavar="FILE|DIR", help="The truth for them: CSV, or a folder of masks."),
 ]
+class SegKinds(StrEnum):
+    """How a DICOM segmentation is stored; ``none``: not at all."""
+
+    binary = "binary"
+    fractional = "fractional"
+    labelmap = "labelmap"
+    none = "none"
+
+
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 
 
@@ -205,15 +215,24 @@ def predict(
         list[Path], typer.Argument(metavar="PATHS", help="Images, folders (of DICOM files too), or CSV tables.")
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE.csv", help="Write a CSV file instead of printing.")
+        Path | None,
+        typer.Option("--out", metavar="FILE.csv|DIR", help="Write a CSV file instead of printing; of masks a folder."),
     ] = None,
+    seg: Annotated[
+        SegKinds, typer.Option("--seg", help="How masks of DICOM images are written as DICOM segmentations too.")
+    ] = SegKinds.binary,
+    overlays: Annotated[
+        bool, typer.Option("--overlays", help="Write a picture of each image with the contours of its mask.")
+    ] = False,
     allow_code: AllowCode = False,
 ) -> None:
-    """Predict images with a trained model: probabilities, class, and what could not be read."""
+    """Predict images with a trained model: probabilities and class, or masks, and what could not be read."""
     from medcnn import api
 
     with RichProgress() as progress:
-        found: Any = api.predict(model, paths, out=out, allow_code=allow_code, progress=progress)
+        found: Any = api.predict(
+            model, paths, out=out, seg=seg.value, overlays=overlays, allow_code=allow_code, progress=progress
+        )
     if out is None:
         print(found.to_csv(index=False, lineterminator="\n"), end="")
         return

@@ -91,12 +91,17 @@ def write_mask(
 
 
 def _write_png(path: Path, values: NDArray[np.integer[Any]]) -> Path:
+    return write_picture(path, values.T)
+
+
+def write_picture(path: Path, pixels: NDArray[Any]) -> Path:
+    """Write ``(Y, X)`` of whole numbers, or ``(Y, X, 3)`` of bytes, as PNG."""
     import io
 
     from PIL import Image as Pillow
 
     data = io.BytesIO()
-    Pillow.fromarray(np.ascontiguousarray(values.T)).save(data, "PNG")
+    Pillow.fromarray(np.ascontiguousarray(pixels)).save(data, "PNG")
     write_bytes(path, data.getvalue())
     return path
 

@@ -6,7 +6,11 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from medcnn.errors import DataError
+from medcnn.data.images import sniff
+from medcnn.data.images.stack_rule import StackRule
+from medcnn.errors import DataError, ImageError
+from medcnn.inference.series_inputs import Found, series_cases
+from medcnn.progress import Progress, Silent
 from medcnn.types import Case, Exclusion, ImageRef
 
 TABLES = {".csv", ".tsv"}
@@ -14,52 +18,71 @@ IGNORED = {".csv", ".tsv", ".txt", ".json", ".md", ".html", ".xml", ".yaml", ".y
 IMAGE_COLUMNS = ("image", "path", "file", "filename")
 
 
-def find_inputs(paths: Sequence[str | Path], *, volumes: bool) -> tuple[list[Case], list[Exclusion]]:
+def find_inputs(
+    paths: Sequence[str | Path],
+    *,
+    volumes: bool,
+    rule: StackRule | None = None,
+    progress: Progress | None = None,
+) -> Found:
     """Cases for files, folders and tables.
 
     Args:
         paths: Image files; folders, searched through; CSV tables with a column ``image``
             (or ``path``, ``file``), whose relative paths count from the table's folder.
-        volumes: Take the DICOM files of one folder as one volume instead of one image each.
+        volumes: Take the DICOM files of one series as one volume instead of one image each, whatever folders hold
+            them; tables name the folder of a volume.
+        rule: Which stacks of a series are meant.
+        progress: Advanced by one a header that is read.
 
     Returns:
-        The cases, and what is not an image by its name.
+        The cases, what of DICOM forms no volume, and what is passed over: no image by its name or its kind.
 
     Raises:
         DataError: If a path does not exist, a table has no column of images, or nothing is found.
     """
     cases: dict[str, Case] = {}
     skipped: list[Exclusion] = []
+    slices: dict[str, None] = {}
     for given in paths:
         path = Path(given)
         if not path.exists():
             raise DataError("there is no such file or folder", where=str(path))
-        for name, files in _expand(path, volumes, skipped):
-            cases.setdefault(name, Case(name, (ImageRef(files),)))
-    if not cases:
-        raise DataError("no image was found", where=", ".join(str(p) for p in paths))
-    return list(cases.values()), skipped
+        for name, files in _expand(path, skipped):
+            if volumes and path.suffix.lower() not in TABLES and _is_dicom(files[0]):
+                slices.setdefault(files[0])
+            else:
+                cases.setdefault(name, Case(name, (ImageRef(files),)))
+    found = series_cases(list(slices), rule, progress or Silent()) if slices else Found((), (), ())
+    if not (cases or found.cases or found.unusable):
+        raise _nothing(paths, found.passed_over)
+    return Found((*cases.values(), *found.cases), found.unusable, (*skipped, *found.passed_over))
 
 
-def _expand(path: Path, volumes: bool, skipped: list[Exclusion]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _nothing(paths: Sequence[str | Path], passed_over: Sequence[Exclusion]) -> DataError:
+    why = f": {passed_over[0].path} is {passed_over[0].reason}" if passed_over else ""
+    return DataError(f"no image was found{why}", where=", ".join(str(p) for p in paths))
+
+
+def _expand(path: Path, skipped: list[Exclusion]) -> Iterator[tuple[str, tuple[str, ...]]]:
     if path.is_dir():
         for folder in sorted({p.parent for p in path.rglob("*") if p.is_file()}):
             files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
             images = [p for p in files if p.suffix.lower() not in IGNORED and p.name != "DICOMDIR"]
             skipped.extend(Exclusion(str(p), "not an image by its name", str(p)) for p in files if p not in images)
-            slices = [p for p in images if _is_dicom(p)] if volumes else []
-            if slices:
-                yield str(folder), tuple(str(p) for p in slices)
-            yield from ((str(p), (str(p),)) for p in images if p not in set(slices))
+            yield from ((str(p), (str(p),)) for p in images)
     elif path.suffix.lower() in TABLES:
         yield from _rows(path)
     else:
         yield str(path), (str(path),)
 
 
-def _is_dicom(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
+def _is_dicom(path: str) -> bool:
+    try:
+        return sniff(path) == "dicom"
+    except ImageError:
+        # What is wrong with it is said where it is read.
+        return False
 
 
 def _rows(table: Path) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -83,11 +83,11 @@ def predict_cases(
     progress: Progress | None = None,
     keep: KeepCase | None = None,
 ) -> tuple[dict[str, Prediction], list[Exclusion]]:
-    """Predictions by case id, and what could not be read.
+    """Predictions by case id, and what could not be read or kept.
 
-    Several models (the folds of a run) are combined as their task says. Every batch has the same
-    size, the last one padded: what a case gets does not depend on its neighbours. Images that keep their own
-    size come one by one.
+    Several models (the folds of a run) are combined as their task says: in the network's grid where they share it,
+    else, as with a plan for each fold, in the image's own. Every batch has the same size, the last one padded: what a
+    case gets does not depend on its neighbours. Images that keep their own size come one by one.
 
     Args:
         models: One, or those of several folds.
@@ -100,29 +100,75 @@ def predict_cases(
     progress = progress or Silent()
     found: dict[str, Prediction] = {}
     unreadable: list[Exclusion] = []
-    waiting: list[tuple[Case, Sample]] = []
-    preprocess = models[0].preprocess
-    if not preprocess.uniform:
+    waiting: list[tuple[Case, list[Sample]]] = []
+    alike = _by_preprocessing(models)
+    if not models[0].preprocess.uniform or len(alike) > 1:
         batch_size = 1
 
     def flush() -> None:
-        together = predict_samples(models, [sample for _, sample in waiting], hardware, batch_size)
-        for (case, sample), prediction in zip(waiting, together, strict=True):
-            placement = Placement(sample.matrix, sample.original_shape)
-            found[case.id] = prediction if keep is None else keep(case, prediction, placement)
+        for (case, _), (prediction, placement) in zip(
+            waiting, _combined(alike, [samples for _, samples in waiting], hardware, batch_size), strict=True
+        ):
+            try:
+                found[case.id] = prediction if keep is None else keep(case, prediction, placement)
+            except ImageError as error:
+                unreadable.append(_unusable(case, error))
         waiting.clear()
 
     for case in cases:
         try:
-            waiting.append((case, preprocess(read_case(case))))
+            image = read_case(case)
+            waiting.append((case, [group[0].preprocess(image) for group in alike]))
         except ImageError as error:
-            unreadable.append(Exclusion(case.id, error.what, error.where or case.images[0].paths[0]))
+            unreadable.append(_unusable(case, error))
         progress.advance(1)
         if len(waiting) == batch_size:
             flush()
     if waiting:
         flush()
     return found, unreadable
+
+
+def _by_preprocessing(models: Sequence[Model]) -> list[list[Model]]:
+    """Models that see an image in the same way stand together."""
+    groups: dict[str, list[Model]] = {}
+    for model in models:
+        # The size of a window changes no pixel where images keep their size.
+        section = model.preprocess.section.model_dump(exclude={"augment", "symmetric_axes", "patches"})
+        if not model.preprocess.uniform:
+            del section["size"]
+        groups.setdefault(repr(section), []).append(model)
+    return list(groups.values())
+
+
+def _combined(
+    alike: Sequence[Sequence[Model]], samples: Sequence[Sequence[Sample]], hardware: Hardware, batch_size: int
+) -> list[tuple[Prediction, Placement]]:
+    """A prediction a case with its placement.
+
+    Args:
+        alike: Groups of models that share their preprocessing.
+        samples: For each case one sample a group.
+        hardware: What to compute on.
+        batch_size: Images at a time.
+    """
+    placements = [[Placement(s.matrix, s.original_shape) for s in own] for own in samples]
+    if len(alike) == 1:
+        together = predict_samples(alike[0], [own[0] for own in samples], hardware, batch_size)
+        return [(prediction, own[0]) for prediction, own in zip(together, placements, strict=True)]
+    task, found = alike[0][0].task, []
+    for own, places in zip(samples, placements, strict=True):
+        parts: list[Prediction] = []
+        for group, sample, place in zip(alike, own, places, strict=True):
+            prediction = predict_samples(group, [sample], hardware, batch_size)[0]
+            parts += [task.placed(prediction, place)] * len(group)
+        shape = places[0].shape
+        found.append((task.combine(parts), Placement(np.eye(len(shape) + 1), shape)))
+    return found
+
+
+def _unusable(case: Case, error: ImageError) -> Exclusion:
+    return Exclusion(case.id, error.what, error.where or case.images[0].paths[0])
 
 
 def predict_samples(

@@ -19,6 +19,8 @@ from medcnn.types import Image, LabelSchema
 # Bright enough for the dark of an image, and told apart with any colour vision (after Okabe and Ito).
 PALETTE = ("#56b4e9", "#ff9f1c", "#1fd6a3", "#f4e04d", "#ff6b4a", "#e59acb", "#c9c9ff", "#ffffff")
 _WINDOW_PERCENTILES = (1.0, 99.0)
+# The share of a file's window that the values must fill for it to be used.
+_LEAST_SHOWN = 0.2
 # How much around the masks is shown: a share of their extent, at least so many voxels.
 _MARGIN, _LEAST_MARGIN = 0.6, 12
 _DOTS = 100
@@ -75,8 +77,8 @@ def draw_overlay(
         prediction: As the reference.
         colours: Of each label, ``#rrggbb``.
         overlapping: Whether labels overlap.
-        window: Lower and upper end of the grey scale; where absent the file's own window, else the whole range of 8
-            bits, else percentiles of what is shown.
+        window: Lower and upper end of the grey scale; where absent the file's own window if it fits the values, else
+            the whole range of 8 bits, else percentiles of what is shown.
         side: Longest side of a plane in px.
 
     Returns:
@@ -158,18 +160,19 @@ def _window(image: Image, planes: Sequence[_Plane], given: tuple[float | None, f
     low, high = given
     if low is not None and high is not None:
         return low, high
-    stored = image.header.get("window")
-    if stored is not None:
-        centre, width = stored
-        return float(centre) - float(width) / 2, float(centre) + float(width) / 2
-    if image.array.dtype == np.uint8:
+    if image.array.dtype == np.uint8 and "window" not in image.header:
         return 0.0, 255.0
     values = np.concatenate([p.image.ravel() for p in planes]).astype(np.float64)
     values = values[np.isfinite(values)]
-    if not len(values):
-        return 0.0, 1.0
-    first, last = np.percentile(values, _WINDOW_PERCENTILES)
-    return float(first), float(max(last, first + 1e-6))
+    first, last = (float(v) for v in np.percentile(values, _WINDOW_PERCENTILES)) if len(values) else (0.0, 1.0)
+    stored = image.header.get("window")
+    if stored is not None:
+        centre, width = (float(v) for v in stored)
+        shown = min(last, centre + width / 2) - max(first, centre - width / 2)
+        # A window that was kept when the values were changed would show one grey.
+        if first == last or shown >= _LEAST_SHOWN * width:
+            return centre - width / 2, centre + width / 2
+    return first, max(last, first + 1e-6)
 
 
 def _shaded(plane: _Plane, low: float, high: float) -> _Plane:

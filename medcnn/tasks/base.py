@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -16,7 +16,7 @@ from medcnn.data.batch import Batch
 from medcnn.data.preprocess import MaskReading
 from medcnn.evaluation.results import Evaluation
 from medcnn.recipe.schema import InputSection
-from medcnn.types import Case, Dataset, LabelSchema, Part, Prediction, Target
+from medcnn.types import Case, Dataset, Image, LabelSchema, Part, Prediction, Target
 
 Row = dict[str, NDArray[Any]]
 
@@ -49,6 +49,45 @@ class Placement:
 
     matrix: NDArray[np.float64]
     shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """A predicted mask in its image's own grid, on its way to the disk.
+
+    Attributes:
+        case: The case; its id is the name that its files have.
+        image: The image.
+        labels: ``(X, Y[, Z])`` positions, or ``(L, X, Y[, Z])`` of 0 and 1 where labels overlap.
+        schema: The labels.
+        fractions: Gives ``(L, X, Y[, Z])`` float32, the probability of each label in steps of 1/255.
+    """
+
+    case: Case
+    image: Image
+    labels: NDArray[np.uint8]
+    schema: LabelSchema
+    fractions: Callable[[], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a companion wrote.
+
+    Attributes:
+        files: The name of a column in the table of predictions, and the file relative to their folder.
+        notes: Sentences about it.
+    """
+
+    files: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Companion(Protocol):
+    """Writes another form of a mask beside it, such as a DICOM segmentation or a picture."""
+
+    def __call__(self, folder: Path, drawn: Drawn, /) -> Beside:
+        """Write below ``folder``; :class:`~medcnn.errors.ImageError` where the image does not allow it."""
 
 
 class LabelMaps(Protocol):
@@ -116,6 +155,7 @@ class Task(ABC):
         mode: ``max`` or ``min``.
         dense: Whether the network gives a value for each voxel, ``(B, outputs, *spatial)``.
         keeps_files: Whether :meth:`keep` writes a file for each prediction.
+        plannable: Whether network, patch and batch may be planned (``auto`` in a recipe).
     """
 
     name: ClassVar[str]
@@ -124,6 +164,7 @@ class Task(ABC):
     mode: ClassVar[Literal["max", "min"]] = "max"
     dense: ClassVar[bool] = False
     keeps_files: ClassVar[bool] = False
+    plannable: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -173,6 +214,7 @@ class Task(ABC):
         prediction: Prediction,
         placement: Placement | None,
         thresholds: Mapping[str, float] | None = None,
+        companions: Sequence[Companion] = (),
     ) -> Prediction:
         """Put what is large about a prediction on disk at once, in the image's own grid.
 
@@ -183,6 +225,7 @@ class Task(ABC):
             placement: Where the image lies in the network's grid; ``None`` for tasks without masks.
             thresholds: What validation chose, where it is to be applied at once; predictions of a run are kept as
                 they are, since the evaluation applies it.
+            companions: Write other forms of a mask; what one of them refuses is not written at all.
 
         Returns:
             What :meth:`write` needs of it.
@@ -240,6 +283,10 @@ class Task(ABC):
     @abstractmethod
     def combine(self, predictions: Sequence[Prediction]) -> Prediction:
         """One prediction of a case from those of several networks, such as the folds'."""
+
+    def placed(self, prediction: Prediction, placement: Placement) -> Prediction:
+        """A prediction in the original image's own grid, so that networks which saw other grids can be combined."""
+        return prediction
 
     @abstractmethod
     def decide(self, prediction: Prediction, thresholds: Mapping[str, float]) -> dict[str, Any]:

@@ -40,6 +40,32 @@ def decided_labels(prediction: MapPrediction, placement: Placement, schema: Labe
     return result
 
 
+def placed_maps(prediction: MapPrediction, placement: Placement, schema: LabelSchema) -> MapPrediction:
+    """The probabilities at the voxels of the original image; what the network did not see is background."""
+    maps = prediction.probabilities
+    result = np.zeros((len(maps), *placement.shape), np.float32)
+    if not schema.multilabel:
+        result[0] = 1
+    for places, slab, inside in to_original(maps, placement.matrix, placement.shape):
+        where: tuple[Any, ...] = (..., *inside[:-1], places)
+        result[where] = slab
+    return MapPrediction(result)
+
+
+def label_fractions(prediction: MapPrediction, placement: Placement, schema: LabelSchema) -> NDArray[np.float32]:
+    """The probability of each label at the voxels of the original image, in steps of 1/255 as bytes hold them.
+
+    Returns:
+        ``(L, X, Y[, Z])`` in [0, 1]; what the network did not see is 0.
+    """
+    maps = prediction.probabilities if schema.multilabel else prediction.probabilities[1:]
+    result = np.zeros((len(maps), *placement.shape), np.float32)
+    for places, slab, inside in to_original(maps, placement.matrix, placement.shape):
+        where: tuple[Any, ...] = (..., *inside[:-1], places)
+        result[where] = np.rint(slab.clip(0, 1) * 255) / 255
+    return result
+
+
 @dataclass(frozen=True, slots=True)
 class MaskTable:
     """The predicted masks of one part.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -21,10 +22,20 @@ from medcnn.evaluation.segmentation import check_segmentation_options
 from medcnn.evaluation.segmentation_case import validation_scores_masks
 from medcnn.geometry.resample import IGNORE
 from medcnn.recipe.schema import InputSection
-from medcnn.tasks.base import EvaluationOptions, LabelMaps, Placement, Row, Task, TaskModel, TrainingFacts
+from medcnn.tasks.base import (
+    Companion,
+    Drawn,
+    EvaluationOptions,
+    LabelMaps,
+    Placement,
+    Row,
+    Task,
+    TaskModel,
+    TrainingFacts,
+)
 from medcnn.tasks.dense import mirrored_maps, sliding_maps
 from medcnn.tasks.mask_evaluation import choose_postprocessing, evaluate_masks, postprocessing
-from medcnn.tasks.mask_predictions import decided_labels, write_mask_table
+from medcnn.tasks.mask_predictions import decided_labels, label_fractions, placed_maps, write_mask_table
 from medcnn.tasks.mean_mask import MeanMask, mean_training_mask
 from medcnn.types import (
     Case,
@@ -124,6 +135,7 @@ class SegmentationTask(Task):
     monitor: ClassVar[str] = "dice"
     dense: ClassVar[bool] = True
     keeps_files: ClassVar[bool] = True
+    plannable: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -317,6 +329,7 @@ class SegmentationTask(Task):
         prediction: Prediction,
         placement: Placement | None,
         thresholds: Mapping[str, float] | None = None,
+        companions: Sequence[Companion] = (),
     ) -> MaskFile:
         """Decide the label of each voxel in the image's own grid, and write the mask."""
         assert isinstance(prediction, MapPrediction)
@@ -325,13 +338,17 @@ class SegmentationTask(Task):
         labels = decided_labels(prediction, placement, self._schema)
         if thresholds:
             labels = postprocessing(thresholds, self._schema)(labels)
+        drawn = Drawn(case, image, labels, self._schema, partial(label_fractions, prediction, placement, self._schema))
+        beside = [companion(folder, drawn) for companion in companions]
         paths = write_mask(folder, file_stem(case.id), labels, self._schema, image)
         baseline = MeanMask.load(folder.parent.parent)
         if baseline is not None:
             mean = baseline.placed(placement, prediction.probabilities.shape[1:], self._schema)
             write_mask(folder / "baseline", file_stem(case.id), mean, self._schema, image)
         volumes, unit = volumes_of(labels, self._schema, image)
-        return MaskFile(tuple(path.name for path in paths), volumes, unit)
+        others = tuple(file for one in beside for file in one.files)
+        notes = tuple(note for one in beside for note in one.notes)
+        return MaskFile(tuple(path.name for path in paths), volumes, unit, others, notes)
 
     def write(self, folder: Path, cases: Sequence[str], predictions: Sequence[Prediction], part: str) -> Path:
         """``<part>.csv`` with the file and the volumes of each case."""
@@ -353,10 +370,21 @@ class SegmentationTask(Task):
         maps = [p.probabilities for p in predictions if isinstance(p, MapPrediction)]
         if len(maps) == 1:
             return MapPrediction(maps[0])
-        return MapPrediction(np.mean(maps, axis=0, dtype=np.float32))
+        total = maps[0].astype(np.float32)
+        for one in maps[1:]:
+            total += one
+        total /= len(maps)
+        return MapPrediction(total)
+
+    def placed(self, prediction: Prediction, placement: Placement) -> MapPrediction:
+        """The probabilities at the voxels of the original image."""
+        assert isinstance(prediction, MapPrediction)
+        return placed_maps(prediction, placement, self._schema)
 
     def decide(self, prediction: Prediction, thresholds: Mapping[str, float]) -> dict[str, Any]:
-        """The file of the mask and the volume of each label."""
+        """The file of the mask, what was made of it, and the volume of each label."""
         assert isinstance(prediction, MaskFile)
         volumes = zip(self._schema.names, prediction.volumes, strict=True)
-        return {"mask": "|".join(prediction.paths), **{f"{name}_{prediction.unit}": v for name, v in volumes}}
+        files = {"mask": "|".join(prediction.paths), **dict(prediction.beside)}
+        notes = {"notes": "; ".join(prediction.notes)} if prediction.notes else {}
+        return {**files, **{f"{name}_{prediction.unit}": v for name, v in volumes}, **notes}

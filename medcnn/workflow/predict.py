@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medcnn.data.mask_files import short_stems
+from medcnn.data.stack_choice import choose_stacks, rule_of
 from medcnn.errors import ModelError, RunError
 from medcnn.files import explain, open_atomic
 from medcnn.inference.hardware import choose_hardware
@@ -19,6 +21,7 @@ from medcnn.inference.predictor import predict_cases
 from medcnn.progress import Progress
 from medcnn.tasks.base import Placement, Task
 from medcnn.types import Case, Exclusion, Prediction
+from medcnn.workflow.companions import companions_of, remarks
 from medcnn.workflow.evaluate import load_run_models, mean_thresholds
 from medcnn.workflow.folder import Run, open_run
 
@@ -70,17 +73,21 @@ def table_of(out: Path | None, task: Task) -> Path | None:
     return out / "predictions.csv"
 
 
-def picked(cases: list[Case], rule: Mapping[str, Any] | None, progress: Progress) -> tuple[list[Case], list[Exclusion]]:
+def picked(
+    cases: Sequence[Case], rule: Mapping[str, Any] | None, progress: Progress
+) -> tuple[list[Case], list[Exclusion]]:
     """The cases with the stacks of DICOM that the model's recipe picked for training, and those without one."""
-    if rule is None:
-        return cases, []
-    from medcnn.data.images import StackRule
-    from medcnn.data.stack_choice import choose_stacks
-
-    base = os.path.commonpath([os.path.abspath(case.images[0].paths[0]) for case in cases])
-    return choose_stacks(
-        cases, StackRule.of(rule), Path(base if os.path.isdir(base) else os.path.dirname(base)), progress
+    wanted = rule_of(rule)
+    # Series that were found in folders are stacks already.
+    undecided = [case for case in cases if case.images[0].reader == "auto"]
+    if wanted is None or not undecided:
+        return list(cases), []
+    base = os.path.commonpath([os.path.abspath(case.images[0].paths[0]) for case in undecided])
+    kept, unfit = choose_stacks(
+        undecided, wanted, Path(base if os.path.isdir(base) else os.path.dirname(base)), progress
     )
+    chosen, without = {case.id: case for case in kept}, {e.case for e in unfit}
+    return [chosen.get(case.id, case) for case in cases if case.id not in without], unfit
 
 
 def predict_paths(
@@ -89,43 +96,65 @@ def predict_paths(
     out: Path | None,
     allow_code: Path | None,
     progress: Progress,
+    *,
+    seg: str = "binary",
+    overlays: bool = False,
 ) -> pd.DataFrame:
     """Predictions of files, folders and tables; what cannot be read has its reason in the column ``error``."""
-    import pandas as pd
-
     models = load_models(source, allow_code)
     task, thresholds = models[0].task, mean_thresholds([m.thresholds for m in models])
+    companions = companions_of(models, seg, overlays=overlays)
     table_file = table_of(out, task)
     if table_file is not None:
         check_writable(table_file)
 
     volumes = models[0].description["network"]["spatial_dims"] == 3
-    cases, skipped = find_inputs(paths, volumes=volumes)
-    readable, unfit = picked(cases, models[0].description.get("stack"), progress)
-    ids = [case.id for case in cases]
+    rule = models[0].description.get("stack")
+    inputs = find_inputs(paths, volumes=volumes, rule=rule_of(rule), progress=progress)
+    readable, unfit = picked(inputs.cases, rule, progress)
+    ids = [case.id for case in inputs.cases]
     stems = dict(zip(ids, short_stems(ids), strict=True))
 
     def keep(case: Case, prediction: Prediction, placement: Placement) -> Prediction:
-        named = replace(case, id=stems[case.id])
-        return prediction if out is None else task.keep(out, named, prediction, placement, thresholds)
+        if out is None:
+            return prediction
+        return task.keep(out, replace(case, id=stems[case.id]), prediction, placement, thresholds, companions)
 
     progress.start("predicting", len(readable), "images")
     found, unreadable = predict_cases(models, readable, choose_hardware(), progress=progress, keep=keep)
-    unreadable = [*unfit, *unreadable]
     progress.finish()
-    reasons = {e.case: e.reason for e in unreadable}
-    rows: list[dict[str, Any]] = []
-    for case in cases:
-        columns = task.decide(found[case.id], thresholds) if case.id in found else {}
-        rows.append({"case": case.id, **columns, "error": reasons.get(case.id, "")})
-    table = pd.DataFrame(rows)
-    # The reasons stand last, also where the first case could not be read.
-    table = table[[c for c in table.columns if c != "error"] + ["error"]]
-    if unreadable:
-        progress.say(f"{len(unreadable)} of {len(cases)} images could not be read; see the column error")
-    if skipped:
-        progress.say(f"{len(skipped)} files were passed over: not images by their names")
+    errors = [*inputs.unusable, *unfit, *unreadable]
+    table = _table(task, [*ids, *(e.case for e in inputs.unusable)], found, errors, thresholds)
+    for sentence in (*_left_out(errors, len(table), inputs.passed_over), *remarks(task, found.values())):
+        progress.say(sentence)
     if table_file is not None:
         with open_atomic(table_file) as file:
             table.to_csv(file, index=False, lineterminator="\n")
     return table
+
+
+def _table(
+    task: Task,
+    cases: Sequence[str],
+    found: Mapping[str, Prediction],
+    errors: Sequence[Exclusion],
+    thresholds: Mapping[str, float],
+) -> pd.DataFrame:
+    import pandas as pd
+
+    reasons = {e.case: e.reason for e in errors}
+    rows: list[dict[str, Any]] = []
+    for case in cases:
+        columns = task.decide(found[case], thresholds) if case in found else {}
+        rows.append({"case": case, **columns, "error": reasons.get(case, "")})
+    table = pd.DataFrame(rows)
+    # The reasons stand last, also where the first case could not be read.
+    return table[[c for c in table.columns if c != "error"] + ["error"]]
+
+
+def _left_out(errors: Sequence[Exclusion], total: int, passed_over: Sequence[Exclusion]) -> Iterator[str]:
+    if errors:
+        yield f"{len(errors)} of {total} images could not be read or written; see the column error"
+    for reason, count in Counter(e.reason for e in passed_over).items():
+        first = next(e.path for e in passed_over if e.reason == reason)
+        yield f"{count} {'was' if count == 1 else 'were'} passed over: {reason}, such as {first}"

@@ -46,21 +46,43 @@ def read_dicom(ref: ImageRef, options: ReadOptions = PLAIN) -> Image:
     Raises:
         ImageError: If a file has no pixels, is truncated or cannot be decompressed, or if the slices form no stack.
     """
-    folder = ref.paths[0] if len(ref.paths) == 1 else os.path.dirname(ref.paths[0]) or "."
     with quiet():
-        # By name, so that the result does not depend on the order in which the files were listed.
-        sources = {path: open_file(path) for path in sorted(ref.paths)}
+        sources = _opened(ref)
         if ref.index is not None:
             if len(sources) > 1:
                 raise ImageError("an index chooses a frame of one file, not of a series", where=ref.paths[0])
             return _read_frame(sources[ref.paths[0]], ref.index, options)
-        if len(sources) == 1:
-            format_of(sources[ref.paths[0]])
-        stacks = stacks_of(header_of(source) for source in sources.values())
-        if ref.key is not None:
-            stacks = [s for s in stacks if s.key == ref.key]
-        stack, notes = _choose(stacks, options, folder)
-        return _read_stack(stack, sources, options, folder, notes)
+        stack, notes = _meant(ref, sources, options)
+        return _read_stack(stack, sources, options, _folder(ref), notes)
+
+
+def open_stack(ref: ImageRef) -> tuple[Stack, dict[str, Source]]:
+    """The stack that :func:`read_dicom` reads, in the order in which it reads it, and its files, opened; no pixels.
+
+    Raises:
+        ImageError: If a file cannot be read, or it is not clear which stack is meant.
+    """
+    with quiet():
+        sources = _opened(ref)
+        return _meant(ref, sources, PLAIN)[0], sources
+
+
+def _opened(ref: ImageRef) -> dict[str, Source]:
+    # By name, so that the result does not depend on the order in which the files were listed.
+    return {path: open_file(path) for path in sorted(ref.paths)}
+
+
+def _folder(ref: ImageRef) -> str:
+    return ref.paths[0] if len(ref.paths) == 1 else os.path.dirname(ref.paths[0]) or "."
+
+
+def _meant(ref: ImageRef, sources: dict[str, Source], options: ReadOptions) -> tuple[Stack, list[str]]:
+    if len(sources) == 1:
+        format_of(sources[ref.paths[0]])
+    stacks = stacks_of(header_of(source) for source in sources.values())
+    if ref.key is not None:
+        stacks = [s for s in stacks if s.key == ref.key]
+    return _choose(stacks, options, _folder(ref))
 
 
 def read_stack(stack: Stack, options: ReadOptions = PLAIN) -> Image:

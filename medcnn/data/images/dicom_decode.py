@@ -21,6 +21,7 @@ _COPY = "copy the file anew"
 _CONVERT = "convert the file, for example with gdcmconv --raw, or leave it out"
 _CODECS = "see which codecs there are: medcnn doctor; or convert the file, for example with gdcmconv --raw"
 _JPEG_8 = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+_LITTLE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 _JP2 = b"\0\0\0\x0cjP  "
 _ALL_FAILED = "Unable to decode as exceptions were raised by all available plugins: "
 
@@ -46,8 +47,13 @@ def decode_frames(
     for frame in frames:
         if not 0 <= frame < form.frames:
             raise ImageError(f"there is no frame {frame}: the file has {form.frames}", where=source.path)
-    in_place = form.native and form.samples == 1 and form.photometric != "PALETTE COLOR"
-    arrays = _read_in_place(source, form, frames) if in_place else _by_pydicom(source, form, frames)
+    plain_grey = form.samples == 1 and form.photometric != "PALETTE COLOR"
+    if form.native and plain_grey:
+        arrays = _read_in_place(source, form, frames)
+    elif form.allocated == 1 and plain_grey and source.pixels_at is not None and source.syntax in _LITTLE:
+        arrays = _read_bits(source, form, frames)
+    else:
+        arrays = _by_pydicom(source, form, frames)
     for raw in arrays:
         if raw.shape[:2] != form.shape or raw.size == 0:
             words = "x".join(map(str, raw.shape))
@@ -77,6 +83,23 @@ def _read_in_place(source: Source, form: Format, frames: Sequence[int]) -> Itera
             if raw.size != form.frame_bytes:
                 raise ImageError("the pixel data are truncated", where=source.path, todo=_COPY)
             yield _stored_values(raw, form).reshape(form.shape)
+
+
+def _read_bits(source: Source, form: Format, frames: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+    """Frames of one bit a pixel, which need not begin at a byte (PS3.5 section 8.1.1).
+
+    pydicom 3.0 stops where a frame reaches into one byte more than its length alone would.
+    """
+    pixels = form.shape[0] * form.shape[1]
+    assert source.pixels_at is not None
+    if min(source.pixels_length, source.state[0] - source.pixels_at) < -(-form.frames * pixels // 8):
+        raise ImageError("the pixel data are truncated", where=source.path, todo=_COPY)
+    with open(source.path, "rb", buffering=0) as file:
+        for frame in frames:
+            first, before = divmod(frame * pixels, 8)
+            file.seek(source.pixels_at + first)
+            raw = np.fromfile(file, np.uint8, -(-(before + pixels) // 8))
+            yield np.unpackbits(raw, bitorder="little")[before : before + pixels].reshape(form.shape)
 
 
 def _stored_values(raw: NDArray[np.uint8], form: Format) -> NDArray[Any]:

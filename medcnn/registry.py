@@ -44,6 +44,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "decathlon": "medcnn.data.adapters.decathlon:decathlon",
         "nnunet": "medcnn.data.adapters.nnunet:nnunet",
         "pairs": "medcnn.data.adapters.pairs:pairs",
+        "coco": "medcnn.data.adapters.coco:coco",
     },
     "readers": {
         "raster": "medcnn.data.images.raster:read_raster",

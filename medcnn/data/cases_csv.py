@@ -121,7 +121,10 @@ def _mask(text: str) -> Mask:
 def _boxes_text(boxes: Boxes) -> str:
     # The shape too: a list of no boxes does not say of how many axes they would be.
     corners, labels = boxes.corners, boxes.labels
-    return json.dumps({"shape": list(corners.shape), "corners": corners.ravel().tolist(), "labels": labels.tolist()})
+    found = {"shape": list(corners.shape), "corners": corners.ravel().tolist(), "labels": labels.tolist()}
+    if boxes.crowd is not None:
+        found["crowd"] = boxes.crowd.astype(int).tolist()
+    return json.dumps(found)
 
 
 def _attribute_text(value: Attribute) -> str:
@@ -228,5 +231,6 @@ def _targets(row: Mapping[str, str], schema: LabelSchema | None) -> list[Target]
     if row["boxes"]:
         boxes = json.loads(row["boxes"])
         corners = np.array(boxes["corners"], np.float32).reshape(boxes["shape"])
-        found.append(Boxes(corners, np.array(boxes["labels"], np.int64)))
+        crowd = np.array(boxes["crowd"], bool) if "crowd" in boxes else None
+        found.append(Boxes(corners, np.array(boxes["labels"], np.int64), crowd))
     return found

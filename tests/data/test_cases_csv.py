@@ -114,15 +114,17 @@ def test_a_missing_value_stays_missing(tmp_path: Path) -> None:
     assert target is None or target.value is None
 
 
-@pytest.mark.parametrize("count", [0, 2])
-def test_boxes_come_back_to_the_bit(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize(("count", "crowd"), [(0, None), (2, None), (2, [False, True])])
+def test_boxes_come_back_to_the_bit(tmp_path: Path, count: int, crowd: list[bool] | None) -> None:
     corners = np.random.default_rng(0).random((count, 4), np.float32)
-    case = Case("a", (ImageRef(("a.png",)),), (Boxes(corners, np.arange(count)),))
+    flags = None if crowd is None else np.array(crowd)
+    case = Case("a", (ImageRef(("a.png",)),), (Boxes(corners, np.arange(count), flags),))
     found = there_and_back(tmp_path, Dataset("d", (case,), {})).cases[0].target(Boxes)
     assert found is not None
     assert found.corners.dtype == np.float32
     np.testing.assert_array_equal(found.corners, corners)
     np.testing.assert_array_equal(found.labels, np.arange(count))
+    assert (None if found.crowd is None else found.crowd.tolist()) == crowd
 
 
 def test_a_long_series_is_not_too_long(tmp_path: Path) -> None:

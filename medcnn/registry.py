@@ -67,6 +67,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "basic_unet": "medcnn.models.unets:basic_unet",
         "attention_unet": "medcnn.models.unets:attention_unet",
         "segresnet": "medcnn.models.unets:segresnet",
+        "auto": "medcnn.models.auto:auto",
     },
     "losses": {
         "cross_entropy": "medcnn.models.losses:cross_entropy",

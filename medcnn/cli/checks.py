@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from medcnn import registry
 from medcnn.data.catalog import find_entry
-from medcnn.errors import MedcnnError
+from medcnn.errors import MedcnnError, RecipeError
+from medcnn.recipe.auto import planned_keys
 from medcnn.recipe.options import find_problems
 from medcnn.recipe.problems import Problem
 from medcnn.recipe.schema import Recipe
+
+
+def plannable(recipe: Recipe) -> Iterator[Problem]:
+    """The task plans what the recipe leaves to ``auto``; only then is the task itself imported."""
+    keys = planned_keys(recipe)
+    if not keys or recipe.task.name not in registry.names("tasks"):
+        return
+    from medcnn.workflow.planning import check_plannable
+
+    try:
+        check_plannable(recipe)
+    except RecipeError as error:
+        for key, text in zip(keys, error.problems, strict=True):
+            yield Problem(tuple(key.split(".")), text.removeprefix(f"{key}: "))
 
 
 def known_dataset(recipe: Recipe) -> Iterator[Problem]:

@@ -57,12 +57,12 @@ def validate(
     allow_code: AllowCode = False,
 ) -> None:
     """Check a recipe; all problems are listed at once, each with its line."""
-    from medcnn.cli.checks import known_dataset
+    from medcnn.cli.checks import known_dataset, plannable
     from medcnn.recipe.load import load_members, load_recipe
     from medcnn.recipe.load import resolved as write
     from medcnn.recipe.schema import Suite
 
-    checks = (known_dataset,)
+    checks = (known_dataset, plannable)
     loaded = load_recipe(recipe, overrides or (), allow_code=allow_code, checks=checks)
     if isinstance(loaded, Suite):
         members = load_members(loaded, overrides or (), allow_code=allow_code)

@@ -100,10 +100,10 @@ def train(
 
 def _refuse_early(recipe: str, overrides: list[str] | None, allow_code: bool) -> None:
     """Whatever is wrong with a recipe is said before torch is imported."""
-    from medcnn.cli.checks import known_dataset
+    from medcnn.cli.checks import known_dataset, plannable
     from medcnn.recipe.load import load_recipe
 
-    load_recipe(recipe, overrides or (), allow_code=allow_code, checks=(known_dataset,))
+    load_recipe(recipe, overrides or (), allow_code=allow_code, checks=(known_dataset, plannable))
 
 
 def evaluate(

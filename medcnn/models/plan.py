@@ -18,10 +18,11 @@ from typing import Any, Literal
 import numpy as np
 
 from medcnn.errors import ModelError
+from medcnn.models.fingerprint import Fingerprint as Fingerprint
+from medcnn.models.fingerprint import Given, check, intensity_of, resampled, wanted_spacing
+from medcnn.models.fingerprint import Intensities as Intensities
 from medcnn.models.plan_cost import Cost, Design, Planned, cost
 
-# An axis is coarse where its voxels are this many times as long as those of the others, and it has as much fewer.
-_ANISOTROPIC = 3.0
 # Axes are pooled together, and kernels reach along an axis, where its spacing is within this factor of the finest.
 _ALIKE = 2.0
 # No axis is pooled below this many positions.
@@ -35,41 +36,9 @@ _LEAST_BATCH = 2
 _LARGEST_BATCH = 32
 # A batch does not hold more than this share of all voxels of the training part.
 _SHARE = 0.05
-_CT_SHARE = "0.5 and 99.5"
 
 
-@dataclass(frozen=True, slots=True)
-class Intensities:
-    """Intensities of the labelled voxels of the training part.
-
-    Attributes:
-        low: Their 0.5th percentile, in the image's unit.
-        high: Their 99.5th percentile.
-        hounsfield: Whether the unit is the same in all images (CT).
-    """
-
-    low: float
-    high: float
-    hounsfield: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """What a plan needs to know of the images of the training part (never of other parts).
-
-    Attributes:
-        shapes: Spatial shape of each image in voxels, as its axes will lie in the network.
-        spacings: Their spacings in mm, one tuple an image; empty where images have none.
-        channels: Channels of an image.
-        outputs: Logits of the network a voxel.
-        intensities: Of the labelled voxels; ``None`` where they were not looked at.
-    """
-
-    shapes: tuple[tuple[int, ...], ...]
-    spacings: tuple[tuple[float, ...], ...] = ()
-    channels: int = 1
-    outputs: int = 2
-    intensities: Intensities | None = None
+_NOTHING = Given()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +86,7 @@ def plan(
     network: Planned = "dynunet",
     number_bytes: Literal[2, 4] = 2,
     work: float | None = None,
+    given: Given = _NOTHING,
 ) -> Plan:
     """A configuration for images like those of the training part.
 
@@ -127,21 +97,32 @@ def plan(
         number_bytes: Bytes of a number in the feature maps: 2 in mixed precision, 4 without.
         work: Multiply-adds that a training step may take; ``None``: memory alone decides. One current CPU
             core with AVX512-BF16 does about 6e10 a second in 3D.
+        given: What the recipe says itself.
 
     Raises:
         ModelError: If the fingerprint has no images or mixes 2D and 3D, or not even the smallest network and patch
             fit the budget.
     """
-    _check(fingerprint)
-    spacing, reason = _target_spacing(fingerprint)
-    shapes = _resampled(fingerprint, spacing)
+    check(fingerprint)
+    spacing, reason = wanted_spacing(fingerprint, given)
+    shapes = resampled(fingerprint, spacing)
     median = tuple(int(n) for n in np.maximum(1, np.round(np.median(shapes, axis=0))))
     reasons = [reason, f"The median image has {_shown(median)} voxels{'' if spacing is None else ' at that spacing'}."]
-    limits = _Limits(budget_bytes, work, number_bytes, fingerprint.channels, fingerprint.outputs)
-    chosen = _choose(median, spacing or (1.0,) * len(median), network, limits)
+    least = given.batch_size or _LEAST_BATCH
+    limits = _Limits(budget_bytes, work, number_bytes, fingerprint.channels, fingerprint.outputs, least)
+    gaps = spacing or tuple(np.median(fingerprint.spacings or [(1.0,) * len(median)], axis=0).tolist())
+    chosen = (
+        _choose(median, gaps, network, limits) if given.size is None else _fitted(given.size, gaps, network, limits)
+    )
     batch, batch_reason = _batch(chosen, shapes, limits)
-    reasons += [*chosen.reasons(median, limits), *_depth_reasons(chosen.design), batch_reason]
-    intensity, intensity_reason = _intensity(fingerprint.intensities)
+    if given.batch_size:
+        batch, batch_reason = given.batch_size, f"The batch of {given.batch_size} is the recipe's."
+    if given.size is None:
+        reasons += chosen.reasons(median, limits)
+    else:
+        reasons += [f"The patch of {_shown(given.size)} is the recipe's.", chosen.width_reason(limits)]
+    reasons += [*_depth_reasons(chosen.design), batch_reason]
+    intensity, intensity_reason = intensity_of(fingerprint.intensities)
     total = limits.cost(chosen, batch)
     reasons += [intensity_reason] if intensity_reason else []
     reasons.append(
@@ -159,7 +140,6 @@ class _Candidate:
     design: Design
 
     def reasons(self, median: tuple[int, ...], limits: _Limits) -> list[str]:
-        width = self.design.filters[0]
         found = []
         if all(n >= m for n, m in zip(self.size, median, strict=True)):
             found.append(f"A patch of {_shown(self.size)} holds the median image whole.")
@@ -169,14 +149,16 @@ class _Candidate:
                 f"A patch of {_shown(self.size)} is the largest near the median image's proportions that the "
                 f"{limits.what} allows; it covers {min(share, 1.0):.0%} of the median image."
             )
+        return [*found, self.width_reason(limits)]
+
+    def width_reason(self, limits: _Limits) -> str:
+        width = self.design.filters[0]
         if width == _WIDTHS[0]:
-            found.append(f"The finest level has {width} filters, as in nnU-Net.")
-        else:
-            found.append(
-                f"The finest level has {width} filters: with {_WIDTHS[_WIDTHS.index(width) - 1]} the {limits.what} "
-                "would not allow a patch that sees enough."
-            )
-        return found
+            return f"The finest level has {width} filters, as in nnU-Net."
+        return (
+            f"The finest level has {width} filters: with {_WIDTHS[_WIDTHS.index(width) - 1]} the {limits.what} "
+            "would not allow a patch that sees enough."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +170,7 @@ class _Limits:
     number_bytes: int
     channels: int
     outputs: int
+    least_batch: int
 
     def cost(self, candidate: _Candidate, batch: int) -> Cost:
         return cost(candidate.design, candidate.size, batch, self.channels, self.outputs, self.number_bytes)
@@ -201,60 +184,6 @@ class _Limits:
         return "memory budget" if self.work is None else "budget of memory and work"
 
 
-def _check(fingerprint: Fingerprint) -> None:
-    dimensions = {len(shape) for shape in fingerprint.shapes} | {len(s) for s in fingerprint.spacings}
-    if not fingerprint.shapes or dimensions not in ({2}, {3}):
-        raise ModelError(
-            "the training part has no images"
-            if not fingerprint.shapes
-            else f"the training part has images of {' and '.join(map(str, sorted(dimensions)))} dimensions",
-            where="input.size",
-            todo="give the size and the model in the recipe instead of auto",
-        )
-    if fingerprint.spacings and len(fingerprint.spacings) != len(fingerprint.shapes):
-        raise ModelError(
-            f"{len(fingerprint.spacings)} of {len(fingerprint.shapes)} training images have a spacing",
-            where="input.spacing",
-            todo="give input.spacing in the recipe instead of auto, or null to leave the images as they are",
-        )
-    numbers = [n for shape in fingerprint.shapes for n in shape] + [s for t in fingerprint.spacings for s in t]
-    if not all(math.isfinite(n) and n > 0 for n in numbers):
-        raise ModelError(
-            "shapes and spacings must be above 0", where="input", todo="check the images with medcnn data audit"
-        )
-
-
-def _target_spacing(fingerprint: Fingerprint) -> tuple[tuple[float, ...] | None, str]:
-    """nnU-Net: the median of each axis; for a coarse axis of anisotropic images its 10th percentile."""
-    if not fingerprint.spacings:
-        return None, "The images have no spacing: they keep their grids."
-    spacings = np.array(fingerprint.spacings, np.float64)
-    target = np.median(spacings, axis=0)
-    shapes = np.array(fingerprint.shapes, np.float64)
-    size = np.median(shapes * spacings / target, axis=0)
-    coarse = int(np.argmax(target))
-    others = [axis for axis in range(len(target)) if axis != coarse]
-    finest = float(target[others].max())
-    if target[coarse] > _ANISOTROPIC * finest and size[coarse] * _ANISOTROPIC < size[others].min():
-        wanted = float(np.percentile(spacings[:, coarse], 10))
-        before, target[coarse] = float(target[coarse]), max(wanted, finest)
-        reason = (
-            f"The spacing is the median of each axis; along axis {coarse}, whose median of {before:.4g} mm is more "
-            f"than {_ANISOTROPIC:g} times that of the others, it is the 10th percentile, {target[coarse]:.4g} mm, so "
-            "that fine images are not blurred (anisotropy rule of nnU-Net)."
-        )
-    else:
-        shown = " x ".join(f"{s:.4g}" for s in target)
-        reason = f"The spacing is the median of each axis over the {len(spacings)} training images, {shown} mm."
-    return tuple(float(s) for s in target), reason
-
-
-def _resampled(fingerprint: Fingerprint, spacing: tuple[float, ...] | None) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """``(N, D)`` shapes at the target spacing."""
-    shapes = np.array(fingerprint.shapes, np.float64)
-    return shapes if spacing is None else shapes * np.array(fingerprint.spacings) / np.array(spacing)
-
-
 def _choose(median: tuple[int, ...], spacing: tuple[float, ...], network: Planned, limits: _Limits) -> _Candidate:
     """The widest network whose patch need not shrink below what is enough; else the largest patch of the narrowest."""
     candidate = None
@@ -264,15 +193,29 @@ def _choose(median: tuple[int, ...], spacing: tuple[float, ...], network: Planne
         if candidate and all(n >= m for n, m in zip(candidate.size, enough, strict=True)):
             return candidate
     if candidate is None:
-        smallest = _candidate((1,) * len(median), spacing, network, _WIDTHS[-1])
-        least = limits.cost(smallest, _LEAST_BATCH)
-        raise ModelError(
-            f"not even patches of {_shown(smallest.size)} and {_WIDTHS[-1]} filters fit {limits.bytes / 2**20:.0f} MiB"
-            + ("" if limits.work is None else f" and {limits.work:.2g} multiply-adds"),
-            where="model",
-            todo=f"allow at least {least.bytes / 2**20:.0f} MiB and {least.work:.2g} multiply-adds a step",
-        )
+        raise _too_large(_candidate((1,) * len(median), spacing, network, _WIDTHS[-1]), limits)
     return candidate
+
+
+def _fitted(size: tuple[int, ...], spacing: tuple[float, ...], network: Planned, limits: _Limits) -> _Candidate:
+    """The widest network for a patch that the recipe gives; strides divide the patch."""
+    strides, kernels = topology(size, spacing, exact=True)
+    for width in _WIDTHS:
+        candidate = _Candidate(size, Design(network, _filters(width, len(size), len(strides)), kernels, strides))
+        if limits.hold(candidate, limits.least_batch):
+            return candidate
+    raise _too_large(candidate, limits)
+
+
+def _too_large(smallest: _Candidate, limits: _Limits) -> ModelError:
+    least = limits.cost(smallest, limits.least_batch)
+    return ModelError(
+        f"not even {limits.least_batch} patches of {_shown(smallest.size)} and {_WIDTHS[-1]} filters fit "
+        f"{limits.bytes / 2**20:.0f} MiB" + ("" if limits.work is None else f" and {limits.work:.2g} multiply-adds"),
+        where="model",
+        todo=f"allow at least {least.bytes / 2**20:.0f} MiB (training.memory_gb={least.bytes / 2**30:.2f}) and "
+        f"{least.work:.2g} multiply-adds a step",
+    )
 
 
 def _largest_patch(
@@ -285,7 +228,7 @@ def _largest_patch(
     wanted = list(median)
     while True:
         candidate = _candidate(tuple(wanted), spacing, network, width)
-        if limits.hold(candidate, _LEAST_BATCH):
+        if limits.hold(candidate, limits.least_batch):
             return candidate
         steps = candidate.design.factors
         shrinkable = [axis for axis, n in enumerate(candidate.size) if n > steps[axis] and n > _COARSEST]
@@ -300,16 +243,19 @@ def _largest_patch(
 def _candidate(wanted: tuple[int, ...], spacing: tuple[float, ...], network: Planned, width: int) -> _Candidate:
     """The network for a patch, and the patch rounded up to a multiple of its strides."""
     strides, kernels = topology(wanted, spacing)
-    filters = tuple(min(width * 2**level, _WIDEST[len(wanted)]) for level in range(len(strides)))
-    design = Design(network, filters, kernels, strides)
+    design = Design(network, _filters(width, len(wanted), len(strides)), kernels, strides)
     size = tuple(math.ceil(n / f) * f for n, f in zip(wanted, design.factors, strict=True))
     return _Candidate(size, design)
+
+
+def _filters(width: int, dims: int, levels: int) -> tuple[int, ...]:
+    return tuple(min(width * 2**level, _WIDEST[dims]) for level in range(levels))
 
 
 Axes = tuple[tuple[int, ...], ...]
 
 
-def topology(size: Sequence[int], spacing: Sequence[float]) -> tuple[Axes, Axes]:
+def topology(size: Sequence[int], spacing: Sequence[float], *, exact: bool = False) -> tuple[Axes, Axes]:
     """Strides and kernels of each level, by nnU-Net's rule.
 
     Each level halves the axes whose spacing is within a factor of 2 of the finest of those that still have at least
@@ -319,6 +265,7 @@ def topology(size: Sequence[int], spacing: Sequence[float]) -> tuple[Axes, Axes]
     Args:
         size: Patch in voxels.
         spacing: In mm, or 1 for each axis.
+        exact: Halve an axis only where no voxel is left over.
 
     Returns:
         One entry a level: the step into it (1 for the finest), and its kernel. At least three levels, the networks'
@@ -330,7 +277,7 @@ def topology(size: Sequence[int], spacing: Sequence[float]) -> tuple[Axes, Axes]
     kernels: list[tuple[int, ...]] = []
     reach = [1] * len(extent)
     while len(strides) < _LEVELS:
-        poolable = [a for a in axes if extent[a] >= 2 * _COARSEST]
+        poolable = [a for a in axes if extent[a] >= 2 * _COARSEST and not (exact and extent[a] % 2)]
         finest = min((gap[a] for a in poolable), default=0.0)
         poolable = [a for a in poolable if gap[a] < _ALIKE * finest]
         if not poolable or (len(poolable) == 1 and extent[poolable[0]] < 3 * _COARSEST):
@@ -351,8 +298,9 @@ def topology(size: Sequence[int], spacing: Sequence[float]) -> tuple[Axes, Axes]
 def _batch(candidate: _Candidate, shapes: np.ndarray[Any, np.dtype[np.float64]], limits: _Limits) -> tuple[int, str]:
     """nnU-Net: as many as fit, at least 2, and no more than 5 % of the training part's voxels."""
     share = int(_SHARE * float(np.prod(shapes, axis=1).sum()) / math.prod(candidate.size))
-    most = min(max(_LEAST_BATCH, share), _LARGEST_BATCH)
-    fits = max(b for b in range(_LEAST_BATCH, most + 1) if b == _LEAST_BATCH or limits.hold(candidate, b))
+    most = min(max(limits.least_batch, share), max(_LARGEST_BATCH, limits.least_batch))
+    numbers = range(limits.least_batch, most + 1)
+    fits = max(b for b in numbers if b == limits.least_batch or limits.hold(candidate, b))
     if fits < most:
         why = f"the {limits.what} allows no more"
     elif most == _LARGEST_BATCH:
@@ -373,19 +321,6 @@ def _depth_reasons(design: Design) -> list[str]:
         named = " and ".join(map(str, flat))
         found.append(f"Filters do not reach along axis {named} on the finest levels, where its voxels are far longer.")
     return found
-
-
-def _intensity(found: Intensities | None) -> tuple[dict[str, Any], str]:
-    """nnU-Net: CT is clipped to percentiles of the labelled voxels, other images are standardised one by one."""
-    if found is None:
-        return {}, ""
-    if found.hounsfield and found.low < found.high:
-        return (
-            {"method": "window", "low": float(found.low), "high": float(found.high)},
-            f"Intensities are clipped to {found.low:.4g} to {found.high:.4g} HU, the {_CT_SHARE} percentiles of the "
-            "labelled voxels.",
-        )
-    return {"method": "zscore"}, "Intensities have no common unit: each image is standardised by itself."
 
 
 def _shown(size: Sequence[int]) -> str:

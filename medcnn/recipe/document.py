@@ -40,6 +40,10 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader with the scalars of YAML 1.2."""
 
 
+# A list of texts of this length is easier to read with one a line.
+_SENTENCE = 60
+
+
 class _Dumper(yaml.SafeDumper):
     """SafeDumper that quotes whatever one of the two versions of YAML would read as something else than text."""
 
@@ -51,7 +55,9 @@ for _tag, _pattern, _first in _SCALARS:
 
 
 def _flow(dumper: yaml.SafeDumper, value: Any) -> yaml.Node:
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True)
+    """Values in one line; mappings and sentences one below the other."""
+    tall = any(isinstance(entry, dict) or (isinstance(entry, str) and len(entry) > _SENTENCE) for entry in value)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=not tall)
 
 
 _Dumper.add_representer(list, _flow)

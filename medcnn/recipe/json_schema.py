@@ -8,6 +8,7 @@ from medcnn import registry
 from medcnn.errors import MedcnnError
 from medcnn.recipe.options import options_model
 from medcnn.recipe.overrides import COMPONENT_PATHS
+from medcnn.recipe.parts import AUTO
 from medcnn.recipe.schema import Recipe, Suite
 
 _TEMPLATE = "#/$defs/{model}"
@@ -31,6 +32,8 @@ def json_schema() -> dict[str, Any]:
         section = recipe if len(path) == 1 else definitions[_section_name(recipe, str(path[0]))]
         key = str(path[-1])
         section["properties"][key] = _named(section["properties"][key], kind)
+    seen = recipe["properties"]["input"]
+    recipe["properties"]["input"] = {"anyOf": [{"const": AUTO}, seen]}
     recipe["allOf"] = _evaluations(definitions)
     definitions["Recipe"], definitions["Suite"] = recipe, suite
     return {

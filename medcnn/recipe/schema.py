@@ -8,55 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, protected_namespaces=())
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        problems = list(self._objections())
-        if problems:
-            text = "; ".join(f"{key}: {what}" for key, what in problems)
-            raise PydanticCustomError("problems", "{text}", {"text": text, "problems": problems})
-        return self
-
-    def _objections(self) -> Iterator[tuple[str, str]]:
-        """What does not fit together, as ``(key, what)``; each section adds its own."""
-        yield from ()
-
-
-class Component(BaseModel):
-    """A part chosen by name, with the options of its builder: ``adam`` or ``{name: adam, weight_decay: 0.01}``."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
-    name: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options without the name."""
-        return dict(self.model_extra or {})
-
-    @model_serializer
-    def _plain(self) -> dict[str, Any]:
-        return {"name": self.name, **self.options}
-
-
-def _component(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-Named = Annotated[Component, BeforeValidator(_component)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
-Precision = Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(lambda v: str(v) if v in (16, 32) else v)]
+from medcnn.recipe.parts import AUTO, Named, PlannedCount, PlannedSize, PlannedSpacing, Precision, Section
+from medcnn.recipe.parts import Component as Component
+from medcnn.recipe.parts import Count as Count
+from medcnn.recipe.parts import Fraction as Fraction
+from medcnn.recipe.parts import Positive as Positive
 
 
 class SplitSection(Section):
@@ -210,11 +170,12 @@ class DataSection(Section):
 class IntensitySection(Section):
     """How intensities of one case become numbers around [0, 1], by the case's own values or fixed limits."""
 
-    method: Literal["auto", "range", "window", "percentiles", "zscore", "none"] = Field(
+    method: Literal["auto", "range", "window", "percentiles", "zscore", "none", "planned"] = Field(
         "auto",
         description="auto: range of the stored type for 8-bit images, window for CT, percentiles otherwise. "
         "range: the stored type's range to [0, 1]. window: [low, high] to [0, 1]. "
-        "percentiles: those of the case to [0, 1]. zscore: mean 0 and standard deviation 1 of the case.",
+        "percentiles: those of the case to [0, 1]. zscore: mean 0 and standard deviation 1 of the case. "
+        "planned: a window over the labelled voxels of the training part for CT, zscore otherwise.",
     )
     low: float | None = Field(None, description="Lower limit of the window, in the image's unit (HU for CT).")
     high: float | None = Field(None, description="Upper limit of the window.")
@@ -263,10 +224,12 @@ class PatchesSection(Section):
 class InputSection(Section):
     """What the network sees: the deterministic preprocessing, and the augmentation of training batches."""
 
-    size: tuple[Count, ...] = Field(..., description="Spatial size in px or voxels: [X, Y] or [X, Y, Z].")
+    size: PlannedSize = Field(
+        ..., description="Spatial size in px or voxels: [X, Y] or [X, Y, Z]; auto: planned (segmentation)."
+    )
     channels: Count = Field(1, description="Channels of the image; colour is turned to grey for 1.")
-    spacing: tuple[Positive, ...] | None = Field(
-        None, description="Resample to this spacing in mm first; needs images with geometry."
+    spacing: PlannedSpacing = Field(
+        None, description="Resample to this spacing in mm first; needs images with geometry. auto: planned."
     )
     orientation: str | None = Field(None, description="Axis codes such as RAS for volumes; absent: as stored.")
     fit: Literal["resize", "pad", "crop", "patches"] = Field(
@@ -284,12 +247,25 @@ class InputSection(Section):
     )
     augment: AugmentSection | None = Field(default_factory=AugmentSection, description="null turns augmentation off.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _planned(cls, given: Any) -> Any:
+        """``auto`` alone, or as the size, leaves to the plan whatever is not given."""
+        given = {"size": AUTO} if given == AUTO else given
+        if isinstance(given, dict) and given.get("size") == AUTO:
+            return {"spacing": AUTO, "fit": "patches", "intensity": {"method": "planned"}, **given}
+        return given
+
     def _objections(self) -> Iterator[tuple[str, str]]:
-        dimensions = len(self.size)
+        dimensions = len(self.size) or len(self.spacing or ())
+        if not self.size and self.fit != "patches":
+            yield "fit", "should be patches where the size is auto"
+        if not dimensions:
+            return  # The images will tell.
         if dimensions not in (2, 3):
             yield "size", f"should have 2 or 3 entries, not {dimensions}"
             return
-        if self.spacing is not None and len(self.spacing) != dimensions:
+        if self.spacing and len(self.spacing) != dimensions:
             yield "spacing", f"should have {dimensions} entries as size has, not {len(self.spacing)}"
         if any(not 0 <= axis < dimensions for axis in self.symmetric_axes):
             yield "symmetric_axes", f"the axes of this size are {', '.join(str(i) for i in range(dimensions))}"
@@ -315,7 +291,12 @@ class TrainingSection(Section):
     """The hyper-parameters and the machine."""
 
     epochs: Count = Field(10, description="How often the whole training part is seen.")
-    batch_size: Count = Field(32, description="Cases per step, in each process.")
+    batch_size: PlannedCount = Field(
+        32, description="Cases per step, in each process; auto: planned, as it is where model or input.size is auto."
+    )
+    memory_gb: Positive = Field(
+        4.0, description="Memory in GiB that a plan may spend on the network, its gradients and its optimizer."
+    )
     optimizer: Named = Field(
         default_factory=lambda: Component(name="adam"), description="sgd, adam, adamw, rmsprop; when unsure, adam."
     )
@@ -357,6 +338,15 @@ class ReportSection(Section):
     gallery: int = Field(12, ge=0, description="Pictures in each gallery.")
 
 
+class PlanSection(Section):
+    """What was planned for one fold, from its training part alone; a run writes it."""
+
+    input: dict[str, Any] = Field(default_factory=dict, description="Planned keys of input.")
+    model: Named | None = Field(None, description="The planned network; absent where the recipe names one.")
+    training: dict[str, Any] = Field(default_factory=dict, description="Planned keys of training.")
+    reasons: tuple[str, ...] = Field((), description="Why, in sentences.")
+
+
 class Recipe(Section):
     """One experiment: what is learned from which data by which network, and how it is judged."""
 
@@ -370,6 +360,24 @@ class Recipe(Section):
     evaluation: dict[str, Any] = Field(default_factory=dict, description="Options of the task's evaluator.")
     report: ReportSection = Field(default_factory=ReportSection)
     seed: int = Field(0, ge=0, lt=2**31, description="The one seed: split, weights, batch order and augmentation.")
+    plan: tuple[PlanSection, ...] = Field(
+        (),
+        description="What was planned for auto, an entry a fold: written by the run, used as it stands by every later "
+        "one. Take it out to plan anew.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _planned(cls, given: Any) -> Any:
+        """With a network or a size to be planned, so is the batch, unless it is given."""
+        if not isinstance(given, dict):
+            return given
+        model, seen, training = (given.get(key) for key in ("model", "input", "training"))
+        auto = [model.get("name") if isinstance(model, dict) else model, seen]
+        auto += [seen.get("size")] if isinstance(seen, dict) else []
+        if AUTO in auto and isinstance(training or {}, dict):
+            return {**given, "training": {"batch_size": AUTO, **(training or {})}}
+        return given
 
     def _objections(self) -> Iterator[tuple[str, str]]:
         split, training = self.data.split, self.training

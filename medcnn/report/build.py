@@ -26,6 +26,7 @@ from medcnn.report.html import render
 from medcnn.report.markdown import to_markdown
 from medcnn.report.method import layers_section, learning_section, method_section
 from medcnn.report.panels import Pictures
+from medcnn.report.plan_part import plan_section
 from medcnn.report.privacy import Shown, mask
 from medcnn.report.pseudonyms import FILE_NAME, Pseudonyms
 from medcnn.report.runfiles import RunFiles, read_run
@@ -70,7 +71,8 @@ def build_document(
     sections: list[Section | None] = []
     if evaluation is not None:
         sections += [headline_section(evaluation, shown), warnings_section(evaluation, shown, run.unknown)]
-    sections += [comparison_section(evaluation, run.others, shown), method_section(run), flow_section(run, shown)]
+    sections += [comparison_section(evaluation, run.others, shown), method_section(run), plan_section(run)]
+    sections.append(flow_section(run, shown))
     if evaluation is not None:
         sections += panel_sections(evaluation, shown, pictures)
     sections += other_sections(run.others, shown)

@@ -23,7 +23,7 @@ from medcnn.tasks.base import EvaluationOptions, Placement
 from medcnn.types import Case, ClassLabel, Dataset, LabelSchema, Prediction
 from medcnn.workflow.folder import Run, check_belongs
 from medcnn.workflow.folds import finish_fold
-from medcnn.workflow.prepare import Prepared, cache_folder, check_unusable, divide_labelled, reopen
+from medcnn.workflow.prepare import Prepared, cache_folder, check_unusable, divide_labelled, of_fold, reopen
 
 _TRAIN = "medcnn run RECIPE --resume (or medcnn train) comes first"
 
@@ -44,7 +44,8 @@ def evaluate_run(run: Run, progress: Progress, hardware: Hardware) -> Evaluation
             raise RunError("nothing is trained here", where=str(folder), todo=_TRAIN)
         check_belongs(run, checkpoint, read_description(checkpoint)["medcnn"])
         prepared = prepared or reopen(run, progress)
-        finish_fold(prepared, recipe, hardware, number, folder, checkpoint, progress)
+        own, planned = of_fold(prepared, recipe, number, progress)
+        finish_fold(own, planned, hardware, number, folder, checkpoint, progress)
     progress.start("evaluating", None)
     task = load_run_models(run)[0].task
     options = EvaluationOptions(

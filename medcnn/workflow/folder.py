@@ -14,6 +14,7 @@ from medcnn.data.cases_csv import read_cases
 from medcnn.data.split import SEAL, TABLE, Split, read_split
 from medcnn.errors import RunError
 from medcnn.files import explain, read_json
+from medcnn.recipe.auto import same_but_for_plan
 from medcnn.recipe.document import read_document
 from medcnn.recipe.load import load_recipe
 from medcnn.recipe.schema import IntensitySection, Recipe
@@ -172,7 +173,7 @@ def is_prepared(run: Run, recipe: Recipe) -> bool:
     """
     names = {p.name for p in run.folder.iterdir() if not p.name.startswith(".")}
     if "recipe.yaml" in names:
-        if run.recipe == recipe:
+        if same_but_for_plan(run.recipe, recipe):
             return True
         raise RunError(
             "the folder holds a run of another recipe",

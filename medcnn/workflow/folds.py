@@ -21,14 +21,13 @@ from medcnn.inference.predictor import Keep, predict_batches
 from medcnn.models.build import OWN_OPTIONS, build_network
 from medcnn.models.weights import load_weights
 from medcnn.progress import Progress
-from medcnn.recipe.load import resolved
 from medcnn.recipe.schema import Recipe
 from medcnn.tasks.base import Placement, Task, TaskModel
 from medcnn.training.fit import Fold, FoldData, evaluation_batch, fit
 from medcnn.types import Part, Prediction
 from medcnn.workflow import launch, processes
 from medcnn.workflow.folder import MODEL
-from medcnn.workflow.prepare import Prepared
+from medcnn.workflow.prepare import Prepared, of_fold
 from medcnn.workflow.provenance import Clock, versions
 
 
@@ -60,11 +59,12 @@ def train_folds(
         clock = Clock()
         of_all = f"{number + 1} of {len(prepared.split.folds)}"
         name = "training" if len(folders) == 1 else f"training fold {number} ({of_all})"
-        fold = make_fold(prepared, recipe, number, folder, targets, name, progress, allow_code, callbacks)
-        checkpoint = fit(fold, recipe, hardware, progress, resume=resume)
+        own, planned = of_fold(prepared, recipe, number, progress)
+        fold = make_fold(own, planned, number, folder, targets, name, progress, allow_code, callbacks)
+        checkpoint = fit(fold, planned, hardware, progress, resume=resume)
         if processes.is_main():
-            note_training(prepared, folder.name, clock, fold.description)
-        finish_fold(prepared, recipe, hardware, number, folder, checkpoint, progress)
+            note_training(own, folder.name, clock, fold.description)
+        finish_fold(own, planned, hardware, number, folder, checkpoint, progress)
 
 
 def make_fold(
@@ -169,7 +169,8 @@ def balanced_chances(strata: Sequence[str | None]) -> NDArray[np.float64]:
 def describe_model(prepared: Prepared, recipe: Recipe, spec: Mapping[str, Any], model: TaskModel) -> dict[str, Any]:
     """What a checkpoint says of itself: plain values only."""
     digests = prepared.run.provenance["digests"]
-    text = resolved(recipe)
+    # As it was written when the run was prepared, with the plan of each fold where there is one.
+    text = (prepared.run.folder / "recipe.yaml").read_text(encoding="utf-8")
     return {
         "format": FORMAT,
         "versions": versions(),

@@ -9,6 +9,7 @@ from medcnn import registry
 from medcnn.data.catalog import find_entry
 from medcnn.data.dataset import load_dataset
 from medcnn.errors import DataError
+from medcnn.recipe.auto import concrete
 from medcnn.recipe.schema import Recipe
 from medcnn.types import Dataset
 
@@ -61,6 +62,7 @@ def describe_network(recipe: Recipe, *, allow_code: Path | None = None) -> list[
     from medcnn.models.build import build_network
     from medcnn.models.describe import describe
 
+    recipe = concrete(recipe, 0)
     try:
         outputs = count_outputs(recipe)
     except DataError:

@@ -25,11 +25,14 @@ from medcnn.errors import DataError
 from medcnn.files import digest, write_json, write_text
 from medcnn.inference.hardware import Hardware, available_cores
 from medcnn.progress import Progress
+from medcnn.recipe.auto import concrete, planned_keys
 from medcnn.recipe.load import resolved
 from medcnn.recipe.schema import Recipe
 from medcnn.tasks.base import Task
 from medcnn.types import PARTS, Case, Dataset, Exclusion, Part
+from medcnn.workflow import processes
 from medcnn.workflow.folder import Run
+from medcnn.workflow.planning import first_input, plan_lines, with_plan
 from medcnn.workflow.provenance import code_digest, data_digest, hardware_facts, versions
 
 
@@ -92,8 +95,9 @@ def prepare(
     task = task_class.create(found, **recipe.task.options)
     task.check_evaluation(recipe.evaluation)
     labelled, unlabelled = divide_labelled(found.cases, task)
-    preprocessor = Preprocessor(recipe.input, task.masks)
-    disk, memory = estimate(labelled, recipe.input)
+    section = first_input(recipe, labelled)
+    preprocessor = Preprocessor(section, task.masks)
+    disk, memory = estimate(labelled, section)
     progress.say(
         f"{len(labelled):,} cases; the preprocessed cache needs {disk / 2**20:,.0f} MB of disk, "
         f"reading it {memory / 2**20:,.0f} MB of memory"
@@ -110,11 +114,14 @@ def prepare(
     split = split_cases(dataset, task, cache, recipe, dropped, near)
     findings = audit(replace(found, cases=cache.cases), cache.facts, dataset.exclusions, split, near=near)
     run = Run(folder)
+    progress.start("planning" if planned_keys(recipe) else "writing what was found", None)
+    recipe = with_plan(recipe, dataset, task, cache, split, hardware)
     write_prepared(run, recipe, dataset, cache, split, findings, hardware, command)
     for line in (
         *plan(dataset, task, split, hardware),
         *findings.headline(),
         *split.notes,
+        *plan_lines(recipe),
         *cautions(dataset, task, split),
     ):
         progress.say(line)
@@ -134,7 +141,7 @@ def reopen(run: Run, progress: Progress) -> Prepared:
     if cache is None:
         cache = build_cache(
             dataset.cases,
-            Preprocessor(recipe.input, task.masks),
+            Preprocessor(first_input(recipe, dataset.cases), task.masks),
             cache_folder(recipe),
             workers=available_cores(),
             progress=progress,
@@ -150,6 +157,43 @@ def reopen(run: Run, progress: Progress) -> Prepared:
     progress.finish()
     findings = audit(dataset, cache.facts, dataset.exclusions, split)
     return Prepared(run, dataset, task, cache, rows, split, findings)
+
+
+def of_fold(prepared: Prepared, recipe: Recipe, number: int, progress: Progress) -> tuple[Prepared, Recipe]:
+    """What one fold trains on: its own plan, and the images as that wants them; all as it was without a plan.
+
+    Raises:
+        DataError: If an image does not serve the plan.
+    """
+    own = concrete(recipe, number)
+    if own is recipe:
+        return prepared, recipe
+    cases = prepared.dataset.cases
+
+    def made() -> Cache:
+        progress.start("preprocessing as planned", len(cases), "images")
+        return build_cache(
+            cases,
+            Preprocessor(own.input, prepared.task.masks),
+            cache_folder(recipe),
+            workers=available_cores(),
+            progress=progress,
+        )
+
+    # One process writes; the others then find it written.
+    cache = made() if processes.is_main() else None
+    processes.barrier()
+    cache = cache or made()
+    progress.finish()
+    rows = {case.id: row for row, case in enumerate(cache.cases)}
+    lost = [exclusion for exclusion in cache.exclusions if exclusion.case not in rows]
+    if lost:
+        raise DataError(
+            f"{len(lost)} cases do not serve the plan, the first is {lost[0].case}: {lost[0].reason}",
+            where=lost[0].path,
+            todo="leave these cases out, or give input.spacing and input.size yourself",
+        )
+    return replace(prepared, cache=cache, rows=rows), own
 
 
 def divide_labelled(cases: Sequence[Case], task: Task) -> tuple[list[Case], list[Exclusion]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medcnn.errors import RecipeError
 from medcnn.progress import Progress
+from medcnn.recipe.auto import planned_keys
 from medcnn.recipe.load import load_recipe
 from medcnn.recipe.schema import Recipe, Suite, TrainingSection
 from medcnn.workflow import processes
@@ -109,9 +110,11 @@ def train(order: Order, loaded: Recipe | Suite, callbacks: Sequence[Any] = ()) -
         raise RecipeError(["a suite cannot be trained as one; use medcnn run"], where=str(order.recipe))
     from medcnn.workflow.folds import train_folds
     from medcnn.workflow.outputs import check_weights
+    from medcnn.workflow.planning import check_plannable
     from medcnn.workflow.prepare import prepare, reopen
 
     hardware = hardware_of(loaded.training)
+    check_plannable(loaded)
     check_weights(loaded)
     processes.start(hardware.device)
     folder, code, progress = None, order.code, order.progress
@@ -123,6 +126,8 @@ def train(order: Order, loaded: Recipe | Suite, callbacks: Sequence[Any] = ()) -
                 prepare(loaded, folder, hardware, progress, command=command)
     made = Run(processes.share(folder), code)
     prepared = reopen(made, progress)
+    # The run's own recipe holds what was planned.
+    loaded = made.recipe if planned_keys(loaded) else loaded
     train_folds(prepared, loaded, hardware, progress, resume=order.resume, allow_code=code, callbacks=callbacks)
     return made
 

@@ -1,0 +1,44 @@
+"""What a run planned for ``auto`` in its recipe, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from medcnn.report.document import Block, LinesBlock, PairsBlock, Section
+from medcnn.report.formatting import plural
+from medcnn.report.method import flatten
+from medcnn.report.privacy import reduce_paths
+from medcnn.report.runfiles import RunFiles
+
+_INTRODUCTION = (
+    "What the recipe leaves to auto, chosen from shapes, spacings and intensities of the training part alone, within "
+    "the memory that it allows."
+)
+
+
+def plan_section(run: RunFiles) -> Section | None:
+    """The planned values with their reasons; folds with the same values stand together."""
+    plans = run.recipe.get("plan")
+    if not isinstance(plans, list) or not all(isinstance(one, Mapping) for one in plans) or not plans:
+        return None
+    together: dict[str, list[int]] = {}
+    for fold, one in enumerate(plans):
+        values = {key: value for key, value in one.items() if key != "reasons"}
+        together.setdefault(json.dumps(values, sort_keys=True, default=str), []).append(fold)
+    blocks: list[Block] = []
+    for folds in together.values():
+        name = "" if len(together) == 1 else f"{plural(len(folds), 'fold', 'folds')}: {', '.join(map(str, folds))}"
+        blocks += _blocks(plans[folds[0]], name)
+    many = f" All {len(plans)} folds came to the same." if len(plans) > 1 and len(together) == 1 else ""
+    return Section("plan", "The plan", blocks, _INTRODUCTION + many)
+
+
+def _blocks(plan: Mapping[str, Any], name: str) -> list[Block]:
+    found = reduce_paths(dict(plan))
+    model = found.get("model") or {}
+    network = {"network": model.get("name"), **{k: v for k, v in model.items() if k != "name"}}
+    pairs = flatten({**(found.get("input") or {}), **(found.get("training") or {}), **network})
+    reasons = [str(reason) for reason in found.get("reasons") or ()]
+    return [PairsBlock(name or "Planned values", pairs), LinesBlock(reasons, "Reasons")]

@@ -45,6 +45,8 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "nnunet": "medcnn.data.adapters.nnunet:nnunet",
         "pairs": "medcnn.data.adapters.pairs:pairs",
         "coco": "medcnn.data.adapters.coco:coco",
+        "yolo": "medcnn.data.adapters.yolo:yolo",
+        "voc": "medcnn.data.adapters.voc:voc",
     },
     "readers": {
         "raster": "medcnn.data.images.raster:read_raster",

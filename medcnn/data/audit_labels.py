@@ -145,8 +145,12 @@ def _patient_findings(
     found = []
     total = len(dataset.cases)
     if not dataset.patients_known:
-        text = f"the patients of {total:,} cases are not known: intervals are too narrow if patients repeat"
-        found.append(Finding("patients-unknown", "caution", text, total))
+        # A tree of DICOM knows some of them; where nobody is known there is nothing to point at.
+        unknown = [c.id for c in dataset.cases if c.patient is None] or [c.id for c in dataset.cases]
+        some = f"{len(unknown):,} of {total:,}" if len(unknown) < total else f"{total:,}"
+        text = f"the patients of {some} cases are not known: intervals are too narrow if patients repeat"
+        shown = examples(unknown) if len(unknown) < total else ()
+        found.append(Finding("patients-unknown", "caution", text, len(unknown), shown))
     if blank:
         text = plural(len(blank), "case has", "cases have") + " a blank patient id, which joins none"
         found.append(Finding("patient-blank", "caution", text, len(blank), examples(c.id for c in blank)))

@@ -270,6 +270,16 @@ def test_patient_ids_that_say_nothing_hold_too_much_or_contradict_themselves() -
     assert unknown.headline()[0] == "test: 40 cases (a 20, b 20)"
 
 
+def test_where_some_patients_are_known_the_others_are_named() -> None:
+    cases = [Case(f"c{k}", (), patient=f"p{k}" if k else None) for k in range(5)]
+    some = finding(audit(Dataset("d", tuple(cases), {}), []), "patients-unknown")
+    assert some.what.startswith("the patients of 1 of 5 cases are not known")
+    assert (some.count, some.cases) == (1, ("c0",))
+    nobody = finding(audit(Dataset("d", tuple(replace(c, patient=None) for c in cases), {}), []), "patients-unknown")
+    assert nobody.what.startswith("the patients of 5 cases are not known")
+    assert (nobody.count, nobody.cases) == (5, ())
+
+
 def test_few_patients_of_equal_size_are_not_suspicious() -> None:
     cases = [case(f"c{i:02d}", i % 2, patient=f"P{i % 4}") for i in range(40)]
     found = finding(audit(cohort(cases), facts_of(cases), []), "patient-large")

@@ -7,7 +7,7 @@ process or any generator's state. Only mixup takes partners from the batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medcnn.data.batch import LABELS, Batch
+from medcnn.data.deform import control_points, displacement, lowered
 from medcnn.data.randomness import hashes, uniforms
 from medcnn.recipe.schema import AugmentSection
 
 # Columns of the draws: each quantity has its own, so that adding one changes no other.
 APPLY, BRIGHTNESS, CONTRAST, GAMMA, NOISE, BLUR, ERASE, MIX = range(8)
-ERASE_AT, FLIP, ROTATE, ZOOM, SHIFT = 8, 12, 16, 20, 24
-DRAWS = 28
+ERASE_AT, FLIP, ROTATE, ZOOM, SHIFT, RESOLUTION = 8, 12, 16, 20, 24, 28
+DRAWS = 29
 # Different windows of the row of noise.
 WINDOWS = 2**20
 
@@ -37,10 +38,12 @@ class AffineDraw:
             The linear part is in px along every axis; the last column is in half lengths of each axis, as
             ``torch.nn.functional.affine_grid`` takes it.
         identity: No case is changed.
+        bend: ``(B, D, 7, ...)`` shifts of the control points of an elastic deformation; ``None`` without one.
     """
 
     theta: NDArray[np.float32]
     identity: bool
+    bend: NDArray[np.float32] | None = None
 
 
 class Augmenter:
@@ -50,10 +53,20 @@ class Augmenter:
         section: How much of each; ``None`` leaves batches as they are.
         symmetric_axes: Spatial axes along which mirror images are drawn.
         seed: The recipe's seed.
+        swap: Takes label maps ``(B, K, *spatial)`` and which cases ``(B,)`` are mirrored along axis 0, and gives label
+            maps in which paired labels (left and right) have changed places in those.
     """
 
-    def __init__(self, section: AugmentSection | None, symmetric_axes: Sequence[int], *, seed: int) -> None:
+    def __init__(
+        self,
+        section: AugmentSection | None,
+        symmetric_axes: Sequence[int],
+        *,
+        seed: int,
+        swap: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
         self.section = section
+        self.swap = swap
         self.symmetric_axes = tuple(symmetric_axes)
         self.seed = seed
         self._bank = torch.empty(0)
@@ -65,7 +78,7 @@ class Augmenter:
             return batch
         index = (batch.index if batch.keys is None else batch.keys).cpu().numpy()
         draws = uniforms(self.seed, epoch, index, DRAWS)
-        moved = self._affine(draws, batch.image.ndim - 2, section)
+        moved = self._geometry(draws, index, epoch, batch.image.ndim - 2, section)
         image = _transform(batch.image, moved)
         active = torch.from_numpy(draws[:, APPLY] < section.probability).to(image.device)
         image = _intensities(image, draws, section, active)
@@ -78,6 +91,9 @@ class Augmenter:
         targets = dict(batch.targets)
         if LABELS in targets:
             targets[LABELS] = _transform_labels(targets[LABELS], moved)
+            if self.swap is not None and 0 in self.symmetric_axes:
+                mirrored = torch.from_numpy(_mirrored(draws, 0, section)).to(image.device)
+                targets[LABELS] = self.swap(targets[LABELS], mirrored)
         if section.mixup > 0 and len(index) > 1:
             image = _mix(image, targets, draws, section.mixup)
         return Batch(image, targets, batch.index, batch.keys)
@@ -86,7 +102,17 @@ class Augmenter:
         """The geometric changes of cases ``(B,)`` in an epoch."""
         if self.section is None:
             return AffineDraw(_identity(len(index), dims), True)
-        return self._affine(uniforms(self.seed, epoch, index, DRAWS), dims, self.section)
+        return self._geometry(uniforms(self.seed, epoch, index, DRAWS), index, epoch, dims, self.section)
+
+    def _geometry(
+        self, draws: NDArray[np.float32], index: NDArray[np.int64], epoch: int, dims: int, section: AugmentSection
+    ) -> AffineDraw:
+        drawn = self._affine(draws, dims, section)
+        if section.elastic == 0:
+            return drawn
+        active = (draws[:, APPLY] < section.probability).reshape(-1, *[1] * (dims + 1))
+        points = control_points(self.seed, epoch, index, dims, section.elastic)
+        return AffineDraw(drawn.theta, False, np.where(active, points, np.float32(0)))
 
     def _affine(self, draws: NDArray[np.float32], dims: int, section: AugmentSection) -> AffineDraw:
         theta = _identity(len(draws), dims)
@@ -100,7 +126,7 @@ class Augmenter:
             factor = np.exp(np.log1p(section.zoom) * _signed(draws[:, ZOOM]))
             linear = linear / np.where(active, factor, 1.0).astype(np.float32)[:, None, None]
         for axis in self.symmetric_axes:
-            mirrored = (draws[:, FLIP + axis] < 0.5) & active
+            mirrored = _mirrored(draws, axis, section)
             # The last axis comes first in the matrix.
             linear[:, :, dims - 1 - axis] *= np.where(mirrored, -1, 1).astype(np.float32)[:, None]
         theta[:, :, :dims] = linear
@@ -125,12 +151,17 @@ class Augmenter:
         return window.mul_(sign[:, None]).view(image.shape)
 
 
+def _mirrored(draws: NDArray[np.float32], axis: int, section: AugmentSection) -> NDArray[np.bool_]:
+    """Which cases are mirrored along an axis."""
+    return np.asarray((draws[:, FLIP + axis] < 0.5) & (draws[:, APPLY] < section.probability))
+
+
 def _identity(cases: int, dims: int) -> NDArray[np.float32]:
     return np.tile(np.eye(dims, dims + 1, dtype=np.float32), (cases, 1, 1))
 
 
 def _intensities(image: Tensor, draws: NDArray[np.float32], section: AugmentSection, active: Tensor) -> Tensor:
-    """Gamma, contrast, brightness and blur; a case that is not active stays as it is, to the bit."""
+    """Gamma, contrast, brightness, blur, loss of resolution; a case that is not active stays as it is, to the bit."""
     spatial = tuple(range(2, image.ndim))
 
     def column(values: NDArray[np.float32], neutral: float) -> Tensor:
@@ -154,6 +185,9 @@ def _intensities(image: Tensor, draws: NDArray[np.float32], section: AugmentSect
         image = torch.addcmul(offset, image, gain)
     if section.blur > 0:
         image = _blur(image, column(section.blur * draws[:, BLUR], 0.0).flatten(), section.blur)
+    if section.low_resolution > 0:
+        loss = np.where(active.cpu().numpy(), section.low_resolution * draws[:, RESOLUTION], np.float32(0))
+        image = lowered(image, np.asarray(loss, np.float32))
     return image
 
 
@@ -207,9 +241,13 @@ def _transform(image: Tensor, draw: AffineDraw, mode: str = "bilinear") -> Tenso
     lengths = np.array(shape[::-1], np.float64)
     theta[:, :, :dims] *= lengths[None, None, :] / lengths[None, :, None]
     grid = _grid(torch.from_numpy(theta.astype(np.float32)).to(image.device), shape)
+    if draw.bend is not None:
+        grid = grid + displacement(torch.from_numpy(draw.bend).to(image.device), shape)
     moved = F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)
     # Sampling on the grid itself rounds: what is not moved stays as it is, to the bit.
     still = (draw.theta == np.eye(dims, dims + 1, dtype=np.float32)).all((1, 2))
+    if draw.bend is not None:
+        still &= (draw.bend == 0).reshape(len(still), -1).all(1)
     if not still.any():
         return moved
     return torch.where(torch.from_numpy(still).to(image.device).view(-1, *[1] * (dims + 1)), image, moved)

@@ -17,6 +17,8 @@ from medcnn.recipe.parts import Component as Component
 from medcnn.recipe.parts import Count as Count
 from medcnn.recipe.parts import Fraction as Fraction
 from medcnn.recipe.parts import Positive as Positive
+from medcnn.recipe.training_images import AugmentSection as AugmentSection
+from medcnn.recipe.training_images import PatchesSection as PatchesSection
 
 
 class SplitSection(Section):
@@ -194,31 +196,6 @@ class IntensitySection(Section):
             yield "high", f"should be above low ({self.low:g})"
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             yield "percentiles", "should be two rising numbers from 0 to 100"
-
-
-class AugmentSection(Section):
-    """Random changes of the training batches, drawn for each case and epoch anew."""
-
-    probability: Fraction = Field(0.9, description="Share of the images that are changed at all.")
-    rotate: float = Field(10.0, ge=0, le=180, description="Largest rotation in degrees (in 3D about each axis).")
-    zoom: float = Field(0.1, ge=0, lt=1, description="Largest relative change of size.")
-    shift: float = Field(0.05, ge=0, lt=1, description="Largest shift as a share of the image size.")
-    brightness: float = Field(0.1, ge=0, description="Largest offset, in units of the scaled intensity.")
-    contrast: float = Field(0.1, ge=0, lt=1, description="Largest relative change of contrast.")
-    gamma: float = Field(0.0, ge=0, lt=1, description="Largest relative change of the exponent (images in [0, 1]).")
-    noise: float = Field(0.02, ge=0, description="Largest standard deviation of added noise.")
-    blur: float = Field(0.0, ge=0, description="Largest standard deviation of a Gaussian blur, in px.")
-    erase: float = Field(0.0, ge=0, lt=1, description="Largest share of the area replaced by the mean.")
-    mixup: float = Field(0.0, ge=0, description="Alpha of mixup between cases of a batch; 0 is off.")
-
-
-class PatchesSection(Section):
-    """How training draws patches of images that keep their size (input.fit: patches)."""
-
-    per_case: Count = Field(1, description="Patches of each case in an epoch.")
-    foreground: Fraction = Field(
-        0.5, description="Share of the patches that are centred on a labelled voxel; the rest lie anywhere."
-    )
 
 
 class InputSection(Section):

@@ -284,6 +284,15 @@ class Task(ABC):
     def combine(self, predictions: Sequence[Prediction]) -> Prediction:
         """One prediction of a case from those of several networks, such as the folds'."""
 
+    def mirrored_labels(self, labels: Tensor, mirrored: Tensor) -> Tensor:
+        """Label maps after mirroring along axis 0, with paired labels in each other's place.
+
+        Args:
+            labels: ``(B, K, *spatial)``, already mirrored where it applies.
+            mirrored: ``(B,)`` which cases are.
+        """
+        return labels
+
     def placed(self, prediction: Prediction, placement: Placement) -> Prediction:
         """A prediction in the original image's own grid, so that networks which saw other grids can be combined."""
         return prediction

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medcnn.geometry.resample import IGNORE
+
 Maps = Callable[[Tensor], Tensor]
 
 
@@ -75,3 +77,20 @@ def mirrored_maps(maps: Maps, image: Tensor, axes: Sequence[int], swap: Sequence
         for channel, source in enumerate(order):
             total[:, channel] += found[:, source].flip([d - 1 for d in dims])
     return total.div_(len(flips) + 1)
+
+
+def swapped_labels(labels: Tensor, mirrored: Tensor, order: Sequence[int], *, overlapping: bool) -> Tensor:
+    """Label maps in which paired labels have changed places.
+
+    Args:
+        labels: ``(B, K, *spatial)`` uint8, 255 where nothing is annotated.
+        mirrored: ``(B,)`` in which cases.
+        order: Channels in the order that they have in a mirror image.
+        overlapping: Whether each label has a channel of its own.
+    """
+    chosen = mirrored.view(-1, *[1] * (labels.ndim - 1))
+    if overlapping:
+        return torch.where(chosen, labels[:, list(order)], labels)
+    names = torch.arange(IGNORE + 1, dtype=labels.dtype, device=labels.device)
+    names[: len(order)] = torch.tensor(order, dtype=labels.dtype, device=labels.device)
+    return torch.where(chosen, names[labels.long()], labels)

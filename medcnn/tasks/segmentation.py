@@ -33,7 +33,7 @@ from medcnn.tasks.base import (
     TaskModel,
     TrainingFacts,
 )
-from medcnn.tasks.dense import mirrored_maps, sliding_maps
+from medcnn.tasks.dense import mirrored_maps, sliding_maps, swapped_labels
 from medcnn.tasks.mask_evaluation import choose_postprocessing, evaluate_masks, postprocessing
 from medcnn.tasks.mask_predictions import decided_labels, label_fractions, placed_maps, write_mask_table
 from medcnn.tasks.mean_mask import MeanMask, mean_training_mask
@@ -259,6 +259,11 @@ class SegmentationTask(Task):
             a, b = self._schema.index(first) + offset, self._schema.index(second) + offset
             order[a], order[b] = b, a
         return tuple(order)
+
+    def mirrored_labels(self, labels: Tensor, mirrored: Tensor) -> Tensor:
+        """Pairs such as left and right change places in the cases that were mirrored along axis 0."""
+        order = self.swapped_channels()
+        return labels if order is None else swapped_labels(labels, mirrored, order, overlapping=self._schema.multilabel)
 
     def stratum(self, case: Case) -> str | None:
         """All cases with a mask are alike to the split."""

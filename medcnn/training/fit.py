@@ -289,7 +289,7 @@ def fit(fold: Fold, recipe: Recipe, hardware: Hardware, progress: Progress, *, r
     module = _Module(
         fold.task,
         model,
-        Augmenter(recipe.input.augment, recipe.input.symmetric_axes, seed=recipe.seed),
+        Augmenter(recipe.input.augment, recipe.input.symmetric_axes, seed=recipe.seed, swap=fold.task.mirrored_labels),
         optimization(recipe.training),
         seed=recipe.seed,
         case_ids=fold.data.case_ids,

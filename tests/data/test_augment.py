@@ -9,11 +9,27 @@ import pytest
 import torch
 
 from medcnn.data.augment import AffineDraw, Augmenter, _grid, _rotations, _transform
-from medcnn.data.batch import Batch
+from medcnn.data.batch import LABELS, Batch
+from medcnn.data.deform import _spline, control_points, displacement, lowered
 from medcnn.data.randomness import uniforms
 from medcnn.recipe.schema import AugmentSection
+from medcnn.tasks.segmentation import SegmentationTask
+from medcnn.types import LabelClass, LabelSchema
 
-KINDS = ("rotate", "zoom", "shift", "brightness", "contrast", "gamma", "noise", "blur", "erase", "mixup")
+KINDS = (
+    "rotate",
+    "zoom",
+    "shift",
+    "brightness",
+    "contrast",
+    "gamma",
+    "noise",
+    "blur",
+    "low_resolution",
+    "elastic",
+    "erase",
+    "mixup",
+)
 OFF = dict.fromkeys(KINDS, 0.0)
 EVERYTHING = {
     **OFF,
@@ -25,6 +41,8 @@ EVERYTHING = {
     "gamma": 0.3,
     "noise": 0.1,
     "blur": 1.5,
+    "low_resolution": 0.5,
+    "elastic": 0.2,
     "erase": 0.2,
 }
 
@@ -227,3 +245,97 @@ def test_the_grid_is_torch_s(shape: tuple[int, ...]) -> None:
     theta = torch.randn(3, len(shape), len(shape) + 1, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.affine_grid(theta, [3, 1, *shape], align_corners=False)
     torch.testing.assert_close(_grid(theta, shape), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("length", [5, 17, 40])
+def test_splines_sum_to_one_and_reproduce_a_straight_line(length: int) -> None:
+    weights = _spline(length)
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
+    # A uniform cubic spline over points on a line is that line: the k-th point lies at (k - 1) / 4 of the axis.
+    np.testing.assert_allclose(weights @ ((np.arange(7) - 1) / 4), (np.arange(length) + 0.5) / length, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(21, 30), (14, 17, 20)])
+def test_an_elastic_deformation_is_smooth_bounded_and_does_not_fold(shape: tuple[int, ...]) -> None:
+    dims = len(shape)
+    points = control_points(3, 1, np.arange(6), dims, 0.39)
+    field = displacement(torch.from_numpy(points), shape).numpy()
+    assert field.shape == (6, *shape, dims)
+    assert 0 < np.abs(field).max() <= 0.39 * 2 / 4
+    lengths = np.array(shape[::-1])
+    for case in field * lengths / 2:  # in px, last axis first
+        grown = np.stack([np.stack(np.gradient(case[..., d]), -1)[..., ::-1] for d in range(dims)], -2)
+        assert (np.linalg.det(grown + np.eye(dims)) > 0).all()
+
+
+def test_control_points_all_moved_alike_shift_the_image() -> None:
+    image = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    bend = np.zeros((1, 2, 7, 7), np.float32)
+    bend[:, 1] = 2 * 2 / 16  # two px along the first spatial axis, which stands last
+    moved = _transform(image, AffineDraw(np.eye(2, 3, dtype=np.float32)[None], False, bend))
+    torch.testing.assert_close(moved[..., :-2, :], image[..., 2:, :], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 24, 20), (1, 12, 14, 10)])
+def test_labels_bend_with_their_image(shape: tuple[int, ...]) -> None:
+    image = torch.zeros(3, *shape)
+    image[(slice(None), slice(None), *[slice(3, -3)] * (len(shape) - 1))] = 1
+    batch = Batch(image, {LABELS: image.to(torch.uint8)}, torch.arange(3))
+    found = Augmenter(section(elastic=0.3, rotate=10), (0,), seed=2)(batch, epoch=0)
+    assert (found.image != image).any()
+    labels = found.targets[LABELS]
+    assert labels.dtype == torch.uint8
+    assert set(labels.unique().tolist()) <= {0, 1}
+    # Nearest and linear agree wherever the image is not on the edge between the two.
+    sure = (found.image < 0.01) | (found.image > 0.99)
+    assert torch.equal(labels[sure].float(), found.image.round()[sure])
+
+
+def test_elastic_leaves_inactive_cases_to_the_bit() -> None:
+    options = {**OFF, "probability": 0.5, "elastic": 0.3, "low_resolution": 0.5}
+    batch = batch_of(list(range(12)))
+    found = Augmenter(AugmentSection(**options), (), seed=5)(batch, epoch=0).image
+    same = [torch.equal(a, b) for a, b in zip(found, batch.image, strict=True)]
+    assert 2 < sum(same) < 10
+
+
+def test_lost_resolution_is_that_of_means_over_blocks() -> None:
+    image = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 4, 8)
+    down = lowered(image, np.array([0.5], np.float32))[0, 0, 0]
+    # Means of pairs 0.5, 2.5, 4.5, 6.5, a quarter and three quarters of the way between them.
+    torch.testing.assert_close(down, torch.tensor([0.5, 1, 2, 3, 4, 5, 6, 6.5]))
+    constant = torch.full((2, 1, 9, 7, 5), 3.25)
+    torch.testing.assert_close(lowered(constant, np.array([0.9, 0.3], np.float32)), constant)
+    noise = torch.rand(1, 1, 12, 12)
+    assert torch.equal(lowered(noise, np.zeros(1, np.float32)), noise)
+    assert lowered(noise, np.array([0.7], np.float32)).std() < 0.7 * noise.std()
+
+
+def test_a_mirrored_label_map_swaps_its_pairs() -> None:
+    labels = torch.zeros(8, 1, 6, 4, dtype=torch.uint8)
+    labels[:, :, 0], labels[:, :, 5] = 1, 2
+    labels[:, :, 3] = 255
+    batch = Batch(labels.float(), {LABELS: labels}, torch.arange(8))
+    names = ("left", "right", "middle")
+    schema = LabelSchema(tuple(LabelClass(k, name) for k, name in enumerate(names, 1)))
+    task = SegmentationTask(schema, pairs=[("left", "right")])
+    found = Augmenter(section(), (0,), seed=0, swap=task.mirrored_labels)(batch, epoch=0)
+    mirrored = (found.image[:, 0, 0, 0] != 1).tolist()
+    assert True in mirrored
+    assert False in mirrored
+    # The left side of the picture is called left, mirrored or not.
+    assert (found.targets[LABELS][:, 0, 0] == 1).all()
+    assert (found.targets[LABELS][:, 0, 5] == 2).all()
+    assert ((found.targets[LABELS] == 255).sum((1, 2, 3)) == 4).all()
+
+
+def test_overlapping_pairs_swap_their_channels() -> None:
+    schema = LabelSchema((LabelClass(1, "left"), LabelClass(2, "right")), multilabel=True)
+    task = SegmentationTask(schema, pairs=[("left", "right")])
+    labels = torch.stack([torch.zeros(2, 2, dtype=torch.uint8), torch.ones(2, 2, dtype=torch.uint8)])[None].repeat(
+        2, 1, 1, 1
+    )
+    found = task.mirrored_labels(labels, torch.tensor([True, False]))
+    assert found[0, 0].all()
+    assert not found[0, 1].any()
+    assert torch.equal(found[1], labels[1])

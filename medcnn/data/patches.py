@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +70,20 @@ class PatchDraw:
             found = [voxels for voxels in found if voxels.size]
             self._known[place] = found
         return found
+
+
+def padded_axes(shape: Sequence[int], matrix: NDArray[np.float64], size: Sequence[int]) -> bool:
+    """Whether an image was padded because a patch is larger than it along some axis.
+
+    Args:
+        shape: Spatial shape of the original image.
+        matrix: ``(D+1, D+1)``, voxel indices of the original to those of the network's grid.
+        size: The patch.
+    """
+    dims = len(size)
+    # How far the image reaches along each axis of the network's grid; half a voxel is rounding.
+    reach = np.abs(matrix[:dims, :dims]) @ np.asarray(shape[:dims], np.float64)
+    return bool((reach < np.asarray(size) - 0.5).any())
 
 
 def _each_label(labels: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:

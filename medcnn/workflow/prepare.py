@@ -19,6 +19,7 @@ from medcnn.data.cases_csv import write_cases, write_exclusions
 from medcnn.data.dataset import load_dataset
 from medcnn.data.loaders import OrderedImages
 from medcnn.data.near_duplicates import NearDuplicates
+from medcnn.data.patches import padded_axes
 from medcnn.data.preprocess import Preprocessor
 from medcnn.data.split import Split, make_split, write_split
 from medcnn.errors import DataError
@@ -27,7 +28,7 @@ from medcnn.inference.hardware import Hardware, available_cores
 from medcnn.progress import Progress
 from medcnn.recipe.auto import concrete, planned_keys
 from medcnn.recipe.load import resolved
-from medcnn.recipe.schema import Recipe
+from medcnn.recipe.schema import InputSection, Recipe
 from medcnn.tasks.base import Task
 from medcnn.types import PARTS, Case, Dataset, Exclusion, Part
 from medcnn.workflow import processes
@@ -121,6 +122,7 @@ def prepare(
         *plan(dataset, task, split, hardware),
         *findings.headline(),
         *split.notes,
+        *padding(cache, section),
         *plan_lines(recipe),
         *cautions(dataset, task, split),
     ):
@@ -307,6 +309,17 @@ def plan(dataset: Dataset, task: Task, split: Split, hardware: Hardware) -> list
     lines.append("training part: " + ", ".join(f"{n:,} {name}" for name, n in sorted(balance.items(), key=str)))
     lines.append(f"device: {hardware.name}, {hardware.precision} ({hardware.reason}), {hardware.threads} threads")
     return lines
+
+
+def padding(cache: Cache, section: InputSection) -> list[str]:
+    """How many images are smaller than the patches that are drawn of them."""
+    if section.fit != "patches" or cache.matrices is None:
+        return []
+    pairs = zip(cache.facts, cache.matrices, strict=True)
+    count = sum(padded_axes(fact.shape[1:], matrix, section.size) for fact, matrix in pairs)
+    size = "x".join(map(str, section.size))
+    many = f"{count:,} of {len(cache.facts):,} images are" if count > 1 else f"1 of {len(cache.facts):,} images is"
+    return [f"{many} smaller than a patch of {size} voxels along an axis, and padded"] if count else []
 
 
 def write_prepared(

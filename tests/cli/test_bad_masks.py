@@ -69,8 +69,19 @@ def ones(*, at: Any = 0, value: float = 1, kind: type = np.uint8, shape: tuple[i
 BAD = {
     "another shape": (ones(shape=(8, 9, 5)), None, "it has 8x9x5, the image 8x9x6"),
     "a flip": (ones(), [[-1.0, 0, 0, 7], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]], "it is flipped along axis 0"),
+    "another spacing": (
+        ones(),
+        np.diag([1.0, 1, 2.5, 1]),
+        "its voxels measure 1x1x2.5 mm, those of the image 1x1x2 mm",
+    ),
+    "another order of axes": (
+        ones(shape=(9, 8, 6)),
+        [[0, 1.0, 0, 0], [1, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]],
+        "order",
+    ),
     "a value outside the schema": (ones(value=7), None, "the mask holds the value 7, outside the schema (1 = tumour)"),
     "values between labels": (ones(value=0.4, kind=np.float32), None, "1 values between labels, such as 0.4"),
+    "NaN": (ones(value=np.nan, kind=np.float32), None, "1 values that are not finite (NaN or infinite)"),
     "four axes": (ones(shape=(*SHAPE, 2)), None, "a mask has three axes at most, and this one has four"),
 }
 
@@ -137,3 +148,30 @@ def test_one_bad_mask_is_listed_and_the_run_goes_on(medcnn_command: Command, roo
         (row,) = csv.DictReader(file)
     assert (row["case"], row["path"]) == ("2", str(root / "masks/2.nii.gz"))
     assert "the value 7, outside the schema" in row["reason"]
+
+
+def test_bad_images_beside_good_masks(medcnn_command: Command, root: Path) -> None:
+    save(root / "images/2.nii.gz", np.zeros((*SHAPE, 2), np.float32))
+    message = refused(medcnn_command, root)
+    assert f"the first is {root / 'images/2.nii.gz'}: " in message
+    assert "the file holds 2 volumes, and what they are is not said" in message
+    save(root / "images/2.nii.gz", np.full(SHAPE, np.nan, np.float32))
+    assert "no pixel has a finite value" in refused(medcnn_command, root)
+
+
+def test_nan_and_infinite_voxels_wild_scales_and_large_patches_are_trained_on(
+    medcnn_command: Command, root: Path
+) -> None:
+    for k, scale in enumerate((1e-3, 1.0, 1e3, 1e6)):
+        values = np.random.default_rng(k).normal(size=SHAPE).astype(np.float32) * np.float32(scale)
+        values[0, 0, :2] = np.nan, np.inf
+        save(root / f"images/{k}.nii.gz", values)
+    recipe = RECIPE.format(root=root, adapter=PAIRS).replace("fit: pad", "fit: patches, intensity: {method: zscore}")
+    (root / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    done = medcnn_command("run", root / "recipe.yaml", "evaluation.resamples=100", "--out", root / "run")
+    assert done.code == 0, done.err
+    assert "4 of 4 images are smaller than a patch of 16x16x16 voxels along an axis, and padded" in done.err
+    log = (root / "run/training/log.csv").read_text(encoding="utf-8")
+    assert "nan" not in log.lower()
+    for path in (root / "run/training/predictions/test").glob("*.nii.gz"):
+        assert nibabel.load(path).shape == SHAPE  # type: ignore[attr-defined]

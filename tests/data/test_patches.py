@@ -16,7 +16,7 @@ from medcnn.data.augment import Augmenter
 from medcnn.data.batch import LABELS, Batch
 from medcnn.data.cache import Cache, build_cache
 from medcnn.data.loaders import BatchLoader, OrderedImages, occurrences
-from medcnn.data.patches import PatchDraw
+from medcnn.data.patches import PatchDraw, padded_axes
 from medcnn.data.preprocess import MaskReading, Preprocessor
 from medcnn.progress import Silent
 from medcnn.recipe.schema import AugmentSection, InputSection
@@ -180,3 +180,19 @@ def test_labels_move_as_the_image_does(shape: tuple[int, ...]) -> None:
     assert not torch.equal(found, batch.targets[LABELS])
     # The image is its own label map: nearest and linear agree but for the voxels that the edge runs through.
     assert float((moved.image.round() == found).float().mean()) > 0.93
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "padded"),
+    [
+        # Axes exchanged, the last at twice the resolution: 10 x 20 x 8 become 20 x 10 x 16 voxels.
+        ((10, 20, 8), (20, 10, 16), False),
+        ((10, 20, 8), (20, 10, 17), True),
+        ((9, 20, 8), (20, 10, 16), True),
+    ],
+)
+def test_what_is_smaller_than_a_patch_in_the_grid_of_the_network(
+    shape: tuple[int, ...], size: tuple[int, ...], padded: bool
+) -> None:
+    matrix = np.array([[0, -1.0, 0, 19], [1, 0, 0, 0], [0, 0, 2, 0.5], [0, 0, 0, 1]])
+    assert padded_axes(shape, matrix, size) is padded

@@ -41,6 +41,8 @@ References = Annotated[
     Path | None,
     typer.Option("--references", metavar="FILE|DIR", help="The truth for them: CSV, or a folder of masks."),
 ]
+
+
 class SegKinds(StrEnum):
     """How a DICOM segmentation is stored; ``none``: not at all."""
 
@@ -131,11 +133,12 @@ def evaluate(
     if data is None and (root is not None or labels or options):
         raise typer.BadParameter("--root, --option and --labels belong to --data")
     from medcnn import api
+    from medcnn.cli.advice import root_option
     from medcnn.cli.show import figures, unused_sentence
     from medcnn.workflow.folder import Run
 
     assert run_folder is not None
-    with RichProgress() as progress:
+    with root_option(), RichProgress() as progress:
         found = api.evaluate(
             run_folder,
             data=data,

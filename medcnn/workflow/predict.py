@@ -48,6 +48,9 @@ def check_writable(out: Path) -> None:
     """Refuse a table that cannot be written, before the work is done; what is there stays as it is."""
     if out.is_dir():
         raise RunError("the table to write is a folder", where=str(out), todo="give a file as --out FILE.csv")
+    if out.is_file() and out.suffix.lower() not in (".csv", ".tsv"):
+        # An image that slipped behind --out must not be replaced by a table.
+        raise RunError("a file that is no table has this name", where=str(out), todo="give --out FILE.csv")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.parent):

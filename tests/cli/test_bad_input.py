@@ -86,6 +86,14 @@ def test_a_dataset_that_is_not_there_says_where_to_get_and_to_put_it(
     require_refused(done, "is a file, not a folder")
 
 
+def test_another_dataset_that_is_not_there_says_how_to_name_its_folder(
+    finished: Path, medcnn_command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDCNN_DATA", str(tmp_path / "data"))
+    done = medcnn_command("evaluate", finished / "run", "--data", "mednist")
+    assert "data.root" not in require_refused(done, "the dataset 'mednist' is not there", "set --root FOLDER")
+
+
 def test_a_root_one_folder_off_is_answered_with_the_right_one(medcnn_command: Command, tiny: Any) -> None:
     root = tiny.folders("parent/inner", 2)
     adapter = "{name: image_folder, classes: [dark, bright]}"
@@ -353,6 +361,7 @@ def test_what_is_in_the_output_folder_stays(finished: Path, medcnn_command: Comm
     predict = ("predict", finished / "run", finished / "data" / "00.png", "--out")
     require_refused(medcnn_command(*predict, taken), "is a folder", "--out FILE.csv")
     require_refused(medcnn_command(*predict, taken / "photo.png" / "x.csv"), "cannot write")
+    require_refused(medcnn_command(*predict, taken / "photo.png"), "a file that is no table", "--out FILE.csv")
     assert contents(taken) == before
 
 

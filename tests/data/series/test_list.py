@@ -6,6 +6,7 @@ import csv
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from medcnn.cli.main import main
 from medcnn.data.slice_pictures import SIDE, slice_picture
 from medcnn.errors import DataError
 from medcnn.progress import Silent
+from medcnn.report.series_sheet import SheetFacts, SheetStack, write_series_sheet
 from medcnn.types import Image
 from medcnn.workflow.series import list_series, rule_of, write_list, write_sheet
 
@@ -95,6 +97,16 @@ def test_the_page_shows_no_person_and_escapes_what_headers_say(ward: Any, tmp_pa
     assert page.count("not shown: it says that it shows who it is") == 1
     everything = write_sheet(tmp_path / "a.html", found, rule, Silent(), workers=0, all_pictures=True)
     assert everything.read_text(encoding="utf-8").count("data:image/png") == 8
+
+
+def test_what_has_no_pixels_stands_in_the_table_alone(tmp_path: Path) -> None:
+    image = SheetStack(1, 1, 1, "CT", "axial", "4x3", 1, "", "image", "scan", "", "")
+    report = replace(image, number=2, modality="SR", slices=0, kind="structured report", description="the report")
+    facts = SheetFacts(2, None, "series", (), 0, (), ())
+    page = write_series_sheet(tmp_path / "s.html", [image, report], facts).read_text(encoding="utf-8")
+    assert "1 object has no pixels: in the table below." in page
+    assert (page.count("1 · patient 1"), page.count("2 · patient 1")) == (1, 0)
+    assert "the report" in page
 
 
 def test_the_csv_is_for_its_owner_alone(ward: Any, tmp_path: Path) -> None:

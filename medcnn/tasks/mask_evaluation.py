@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,35 +15,31 @@ from medcnn.errors import DataError
 from medcnn.evaluation.segmentation import evaluate_segmentation, measure_options
 from medcnn.evaluation.segmentation_case import LabelMeasures, measure_case
 from medcnn.evaluation.segmentation_table import SegmentationTable, write_measures
-from medcnn.geometry.components import largest
 from medcnn.tasks.base import EvaluationOptions
+from medcnn.tasks.mask_postprocess import Change, Pair, choose, postprocessing
 from medcnn.tasks.mask_predictions import MaskTable, read_mask_table
 from medcnn.tasks.predictions import describe_cases
-from medcnn.types import Case, LabelSchema, Mask
+from medcnn.types import Case, Image, Mask
 
 if TYPE_CHECKING:
     from medcnn.evaluation.results import Evaluation
     from medcnn.tasks.segmentation import SegmentationTask
 
-# Marks in a model's thresholds the labels that lose all but their largest component.
-LARGEST = "largest component:"
-Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
+def read_reference(case: Case, task: SegmentationTask) -> tuple[NDArray[np.uint8], Image]:
+    """The label map that a case is held against, and its image.
 
-def postprocessing(thresholds: Mapping[str, float], schema: LabelSchema) -> Change:
-    """The change of a label map that validation chose: for some labels, all but the largest component is taken away."""
-    chosen = [k for k, name in enumerate(schema.names, 1) if thresholds.get(f"{LARGEST}{name}", 0) > 0]
-
-    def change(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        labels = labels.copy() if chosen else labels
-        for k in chosen:
-            if schema.multilabel:
-                labels[k - 1] &= largest(labels[k - 1] == 1)
-            else:
-                labels[(labels == k) & ~largest(labels == k)] = 0
-        return labels
-
-    return change
+    Raises:
+        DataError: If the case has none.
+    """
+    mask = case.target(Mask)
+    if mask is None:
+        raise DataError("the case has no mask to be held against", where=case.id, todo="evaluate annotated cases")
+    image = read_case(case)
+    reference = read_mask(
+        mask, task.schema, image, resample=task.resample, consensus=task.consensus, drawn_on=case.images[0]
+    )
+    return reference, image
 
 
 def measure_part(
@@ -70,17 +66,10 @@ def measure_part(
     """
     schema, found = task.schema, []
     for number, name in enumerate(table.cases):
-        case = cases[name]
-        mask = case.target(Mask)
-        if mask is None:
-            raise DataError("the case has no mask to be held against", where=name, todo="evaluate annotated cases")
-        image = read_case(case)
-        reference = read_mask(
-            mask, schema, image, resample=task.resample, consensus=task.consensus, drawn_on=case.images[0]
-        )
+        reference, image = read_reference(cases[name], task)
         predicted = table.read(number, schema, image, baseline=baseline)
         if change is not None:
-            predicted = change(predicted)
+            predicted = change(predicted, image.spacing)
         found.append(
             measure_case(
                 reference,
@@ -132,21 +121,10 @@ def _chosen(
     return task.thresholds(folder, cases, options.options)
 
 
-def choose_postprocessing(
-    folder: Path, cases: Mapping[str, Case], task: SegmentationTask, options: Mapping[str, Any]
-) -> dict[str, float]:
-    """Labels whose mean Dice on the validation part gains by keeping their largest component alone."""
-    path = folder / "validation.csv"
-    table = read_mask_table(path, cases)
-    if not table.cases:
-        return {}
-    names = task.schema.names
-    everything = {f"{LARGEST}{name}": 1.0 for name in names}
-    plain = _mean_dice(measure_part(table, cases, task, options))
-    pruned = _mean_dice(measure_part(table, cases, task, options, change=postprocessing(everything, task.schema)))
-    return {f"{LARGEST}{name}": 1.0 for name, before, after in zip(names, plain, pruned, strict=True) if after > before}
-
-
-def _mean_dice(measured: Sequence[Sequence[LabelMeasures]]) -> list[float]:
-    dice = np.array([[np.nan if m.dice is None else m.dice for m in row] for row in measured], np.float64)
-    return [float(np.nanmean(column)) if np.isfinite(column).any() else float("nan") for column in dice.T]
+def choose_postprocessing(folder: Path, cases: Mapping[str, Case], task: SegmentationTask) -> dict[str, float]:
+    """The post-processing by which each label's mean Dice on the validation part gains; empty where none helps."""
+    table, pairs = read_mask_table(folder / "validation.csv", cases), []
+    for number, name in enumerate(table.cases):
+        reference, image = read_reference(cases[name], task)
+        pairs.append(Pair(reference, table.read(number, task.schema, image), image.spacing))
+    return choose(pairs, task.schema)

@@ -34,7 +34,8 @@ from medcnn.tasks.base import (
     TrainingFacts,
 )
 from medcnn.tasks.dense import mirrored_maps, sliding_maps, swapped_labels
-from medcnn.tasks.mask_evaluation import choose_postprocessing, evaluate_masks, postprocessing
+from medcnn.tasks.mask_evaluation import choose_postprocessing, evaluate_masks
+from medcnn.tasks.mask_postprocess import postprocessing
 from medcnn.tasks.mask_predictions import decided_labels, label_fractions, placed_maps, write_mask_table
 from medcnn.tasks.mean_mask import MeanMask, mean_training_mask
 from medcnn.types import (
@@ -127,7 +128,8 @@ class SegmentationTask(Task):
         pairs: Pairs of labels that change places in a mirror image along axis 0, such as left and right.
         resample: Bring a mask of another grid to its image's, where both have geometry.
         consensus: The rule where several persons drew a mask.
-        postprocess: ``auto`` keeps the largest component of each label where validation says that it helps.
+        postprocess: ``auto`` keeps the largest component of a label, takes small ones away or fills holes, where
+            validation says that it helps.
     """
 
     name: ClassVar[str] = "segmentation"
@@ -178,7 +180,8 @@ class SegmentationTask(Task):
             pairs: Pairs of labels that change places in a mirror image along axis 0, such as [left, right].
             resample: Bring a mask of another grid to its image's, where both have geometry.
             consensus: The rule where several persons drew a mask.
-            postprocess: auto keeps the largest component of each label where validation says that it helps.
+            postprocess: auto keeps the largest component of a label, takes small ones away or fills holes, where
+                validation says that it helps.
 
         Raises:
             DataError: If the dataset has no masks, or an option does not fit its labels.
@@ -342,7 +345,7 @@ class SegmentationTask(Task):
         image = read_case(case)
         labels = decided_labels(prediction, placement, self._schema)
         if thresholds:
-            labels = postprocessing(thresholds, self._schema)(labels)
+            labels = postprocessing(thresholds, self._schema)(labels, image.spacing)
         drawn = Drawn(case, image, labels, self._schema, partial(label_fractions, prediction, placement, self._schema))
         beside = [companion(folder, drawn) for companion in companions]
         paths = write_mask(folder, file_stem(case.id), labels, self._schema, image)
@@ -361,10 +364,10 @@ class SegmentationTask(Task):
         return write_mask_table(folder / f"{part}.csv", part, cases, files, self._schema)
 
     def thresholds(self, folder: Path, cases: Mapping[str, Case], options: Mapping[str, Any]) -> dict[str, float]:
-        """Which labels lose all but their largest component, by validation; empty where none does."""
+        """The post-processing of each label that validation chose; empty where none helps."""
         if self.postprocess == "none":
             return {}
-        return choose_postprocessing(folder, cases, self, options)
+        return choose_postprocessing(folder, cases, self)
 
     def evaluate(self, folders: Sequence[Path], cases: Mapping[str, Case], options: EvaluationOptions) -> Evaluation:
         """Overlap, distances and volumes of each case in its own grid, as the recipe's ``evaluation`` section says."""

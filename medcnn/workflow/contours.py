@@ -34,7 +34,7 @@ class Contours:
     schema: LabelSchema
     files: Mapping[str, tuple[Path, tuple[Path, ...]]]
     reading: Mapping[str, Any]
-    changes: Mapping[Path, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = field(default_factory=dict)
+    changes: Mapping[Path, Callable[..., NDArray[np.uint8]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: Run) -> Contours | None:
@@ -60,7 +60,7 @@ class Contours:
         reference = read_mask(mask, self.schema, image, drawn_on=case.images[0], **self.reading)
         prediction = self._prediction(paths, image)
         if folder in self.changes:
-            prediction = self.changes[folder](prediction)
+            prediction = self.changes[folder](prediction, image.spacing)
         colours = schema_colours(self.schema)
         return draw_overlay(image, reference, prediction, colours, overlapping=self.schema.multilabel, window=window)
 
@@ -86,10 +86,10 @@ def _predicted(folder: Path) -> dict[str, tuple[Path, tuple[Path, ...]]]:
     }
 
 
-def _changes(run: Run, schema: LabelSchema) -> dict[Path, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]]:
+def _changes(run: Run, schema: LabelSchema) -> dict[Path, Callable[..., NDArray[np.uint8]]]:
     """What validation chose is stored with each fold's model."""
     from medcnn.inference.model_file import read_description
-    from medcnn.tasks.mask_evaluation import postprocessing
+    from medcnn.tasks.mask_postprocess import postprocessing
 
     found = {}
     for folder in run.folds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -13,6 +14,7 @@ from PIL import Image
 
 import medcnn
 from medcnn.errors import DataError, RunError
+from medcnn.tasks.segmentation import SegmentationTask
 from medcnn.workflow.folder import Run
 
 COUNT = 12
@@ -138,6 +140,20 @@ def test_prediction_writes_masks_and_volumes(volumes: Run, tmp_path: Path) -> No
         voxels = int((np.asarray(mask.dataobj) == 1).sum())
         assert float(row["ball_mm3"]) == pytest.approx(12 * voxels)
         np.testing.assert_allclose(mask.affine, AFFINE)
+
+
+def test_validation_chooses_the_post_processing(volumes: Run, tmp_path: Path) -> None:
+    copied = tmp_path / "training" / "predictions"
+    shutil.copytree(volumes.folder / "training" / "predictions", copied)
+    for path in (copied / "validation").glob("*.nii.gz"):
+        mask = nibabel.load(path)  # type: ignore[attr-defined]
+        labels = np.asarray(mask.dataobj).copy()
+        labels[0, 0, :2] = 1  # a speck that lies on nothing
+        nibabel.save(nibabel.Nifti1Image(labels, mask.affine), path)  # type: ignore[no-untyped-call]
+    task = SegmentationTask.create(volumes.dataset, postprocess="auto")
+    found = task.thresholds(copied, volumes.cases, {})
+    assert {key for key in found if key.endswith(":ball")} & {"largest component:ball", "least volume:ball"}
+    assert SegmentationTask.create(volumes.dataset).thresholds(copied, volumes.cases, {}) == {}
 
 
 def test_masks_need_a_folder(volumes: Run, tmp_path: Path) -> None:

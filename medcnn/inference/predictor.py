@@ -106,19 +106,19 @@ def predict_cases(
         batch_size = 1
 
     def flush() -> None:
-        for (case, _), (prediction, placement) in zip(
-            waiting, _combined(alike, [samples for _, samples in waiting], hardware, batch_size), strict=True
-        ):
+        together = [case for case, _ in waiting]
+        combined = _combined(alike, [samples for _, samples in waiting], hardware, batch_size)
+        # What is kept may be as large as what the network saw: not both at a time.
+        waiting.clear()
+        for case, (prediction, placement) in zip(together, combined, strict=True):
             try:
                 found[case.id] = prediction if keep is None else keep(case, prediction, placement)
             except ImageError as error:
                 unreadable.append(_unusable(case, error))
-        waiting.clear()
 
     for case in cases:
         try:
-            image = read_case(case)
-            waiting.append((case, [group[0].preprocess(image) for group in alike]))
+            waiting.append((case, _seen(case, alike)))
         except ImageError as error:
             unreadable.append(_unusable(case, error))
         progress.advance(1)
@@ -127,6 +127,12 @@ def predict_cases(
     if waiting:
         flush()
     return found, unreadable
+
+
+def _seen(case: Case, alike: Sequence[Sequence[Model]]) -> list[Sample]:
+    """The image of a case as each group of models sees it."""
+    image = read_case(case)
+    return [group[0].preprocess(image) for group in alike]
 
 
 def _by_preprocessing(models: Sequence[Model]) -> list[list[Model]]:

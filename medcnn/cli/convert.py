@@ -16,42 +16,52 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
+Sources = Annotated[
+    list[Path],
+    typer.Argument(metavar="FOLDER|FILE", readable=False, help="Folders, archives, DICOMDIRs or files of DICOM."),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the NIfTI files.")]
+Rule = Annotated[
+    list[str] | None,
+    typer.Option("--rule", metavar="KEY=VALUE", help="Which stacks, as in a recipe's data.stack; repeatable."),
+]
+OnePer = Annotated[
+    str, typer.Option("--one-per", metavar="UNIT", help="Of what prefer=... picks one: series, study or patient.")
+]
+Straighten = Annotated[bool, typer.Option("--straighten", help="Resample stacks of a tilted gantry to right angles.")]
+Pseudonymise = Annotated[
+    bool, typer.Option("--pseudonymise", help="Write no name, date, id or UID, and no text that somebody typed.")
+]
+PrivateFolder = Annotated[
+    Path | None,
+    typer.Option("--private", metavar="DIR", help="Folder of the key and the map of pseudonyms; default: DIR-private."),
+]
+BurnedIn = Annotated[
+    bool, typer.Option("--allow-burned-in", help="Take images too that say that text is burned into them.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted conversion.")]
+OnError = Annotated[
+    str, typer.Option("--on-error", metavar="report|stop", help="Go on and list what failed, or end there.")
+]
+MaxUnusable = Annotated[
+    float, typer.Option("--max-unusable", min=0, max=1, help="Above this share of failures the exit code is 2.")
+]
+
+
 def convert(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(metavar="FOLDER|FILE", readable=False, help="Folders, archives, DICOMDIRs or files of DICOM."),
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the NIfTI files.")],
-    rule: Annotated[
-        list[str] | None,
-        typer.Option("--rule", metavar="KEY=VALUE", help="Which stacks, as in a recipe's data.stack; repeatable."),
-    ] = None,
-    one_per: Annotated[
-        str, typer.Option("--one-per", metavar="UNIT", help="Of what prefer=... picks one: series, study or patient.")
-    ] = "series",
-    straighten: Annotated[
-        bool, typer.Option("--straighten", help="Resample stacks of a tilted gantry to right angles.")
-    ] = False,
-    pseudonymise: Annotated[
-        bool, typer.Option("--pseudonymise", help="Write no name, date, id or UID, and no text that somebody typed.")
-    ] = False,
-    private: Annotated[
-        Path | None,
-        typer.Option(
-            "--private", metavar="DIR", help="Folder of the key and the map of pseudonyms; default: DIR-private."
-        ),
-    ] = None,
-    allow_burned_in: Annotated[
-        bool, typer.Option("--allow-burned-in", help="Take images too that say that text is burned into them.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted conversion.")] = False,
-    on_error: Annotated[
-        str, typer.Option("--on-error", metavar="report|stop", help="Go on and list what failed, or end there.")
-    ] = "report",
-    max_unusable: Annotated[
-        float, typer.Option("--max-unusable", min=0, max=1, help="Above this share of failures the exit code is 2.")
-    ] = 0.05,
+    sources: Sources,
+    out: Out,
+    rule: Rule = None,
+    one_per: OnePer = "series",
+    straighten: Straighten = False,
+    pseudonymise: Pseudonymise = False,
+    private: PrivateFolder = None,
+    allow_burned_in: BurnedIn = False,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    on_error: OnError = "report",
+    max_unusable: MaxUnusable = 0.05,
 ) -> None:
     """Convert DICOM to NIfTI: every stack to one file, with a JSON side file in the names of BIDS.
 
@@ -60,14 +70,12 @@ def convert(
     from medcnn.cli.progress import RichProgress
     from medcnn.data.series_index import Unit
     from medcnn.errors import MedcnnError
-    from medcnn.registry import suggest
     from medcnn.workflow.convert import convert as run
     from medcnn.workflow.convert_plan import ConvertOptions
     from medcnn.workflow.series import rule_of
 
-    for name, value, known in (("--one-per", one_per, get_args(Unit)), ("--on-error", on_error, ("report", "stop"))):
-        if value not in known:
-            raise MedcnnError(f"{value!r} is no choice", where=name, todo=suggest(value, known))
+    _check_choice("--one-per", one_per, get_args(Unit))
+    _check_choice("--on-error", on_error, ("report", "stop"))
     if not pseudonymise and (private is not None or allow_burned_in):
         raise MedcnnError("--private and --allow-burned-in go with --pseudonymise alone")
     options = ConvertOptions(
@@ -86,6 +94,14 @@ def convert(
     for line in summary(done):
         print(line)
     done.require_few_failures(max_unusable)
+
+
+def _check_choice(option: str, value: str, known: Sequence[str]) -> None:
+    from medcnn.errors import MedcnnError
+    from medcnn.registry import suggest
+
+    if value not in known:
+        raise MedcnnError(f"{value!r} is no choice", where=option, todo=suggest(value, known))
 
 
 def summary(done: Converted) -> list[str]:

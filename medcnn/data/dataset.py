@@ -13,6 +13,7 @@ from typing import Any
 
 from medcnn import registry
 from medcnn.data.catalog import CatalogEntry, find_entry
+from medcnn.data.grouping import plural
 from medcnn.errors import DataError
 from medcnn.progress import Progress, Silent
 from medcnn.recipe.options import check_options
@@ -51,7 +52,8 @@ def load_dataset(data: DataSection, progress: Progress | None = None) -> Dataset
         raise DataError(f"{len(repeated)} case ids stand twice, the first is {repeated[0]}", where=dataset.name)
     if not dataset.cases:
         first = next((e for e in sorted(dataset.exclusions, key=lambda e: e.aside)), None)
-        why = f"; {len(dataset.exclusions)} were left out, the first: {first.reason} ({first.path})" if first else ""
+        count = plural(len(dataset.exclusions), "was", "were")
+        why = f"; {count} left out, the first: {first.reason} ({first.path})" if first else ""
         raise DataError(f"the dataset has no usable case{why}", where=dataset.name)
     if data.limit is not None:
         dataset = _limited(dataset, data.limit)

@@ -117,6 +117,9 @@ def _folder(path: Path, progress: Progress) -> Source:
         try:
             dataset = load_dataset(section, progress)
         except MedcnnError as error:
+            if layout == "dicom_tree":
+                # Its files are what they are: as single images they would hide that a series has a fault.
+                raise
             progress.say(f"the folder is not read as {layout}: {error.what}")
             continue
         progress.say(f"the folder is read as {layout}")

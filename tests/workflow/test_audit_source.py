@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset as Header
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -89,6 +90,16 @@ def test_what_is_no_image_among_dicom_is_left_aside(tmp_path: Path) -> None:
     (tmp_path / "texts" / "notes").write_text("hello")
     with pytest.raises(DataError, match=r"no image was found in the folder; .*notes: not an image"):
         found(tmp_path / "texts")
+
+
+def test_a_series_with_a_fault_is_not_taken_for_single_images(tmp_path: Path) -> None:
+    root = tmp_path / "disk"
+    series(root / "ct", "P1")
+    middle = dcmread(root / "ct" / "1.dcm")
+    middle.ImagePositionPatient = [0, 0, 0.5]
+    middle.save_as(root / "ct" / "1.dcm")
+    with pytest.raises(DataError, match=r"no usable case; 1 was left out, the first: .*slice"):
+        found(root)
 
 
 def test_a_decathlon_task_gives_its_masks(tmp_path: Path) -> None:

@@ -141,8 +141,9 @@ def _layouts(path: Path, images: Sequence[str]) -> Iterator[str]:
     """Adapters that may read a folder, the most telling first."""
     if (path / "dataset.json").is_file():
         yield from ("decathlon", "nnunet")
-    # Beside DICOM may lie whatever is no image: reports, programs, a viewer.
-    if {_kind(images[i * len(images) // _LOOKS]) for i in range(_LOOKS)} - {""} == {"dicom"}:
+    kinds = [kind for i in range(_LOOKS) if (kind := _kind(images[i * len(images) // _LOOKS]))]
+    # Hospitals' discs also hold reports, a viewer and its pictures.
+    if 2 * kinds.count("dicom") > len(kinds):
         yield "dicom_tree"
     inside = {Path(os.path.relpath(p, path)).parts[0] for p in images if Path(p).parent != path}
     if inside == {"images", "masks"}:

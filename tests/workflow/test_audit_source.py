@@ -80,10 +80,17 @@ def test_what_is_no_image_among_dicom_is_left_aside(tmp_path: Path) -> None:
     assert [c.patient for c in source.dataset.cases] == ["P1"]
     aside = {e.case: e.aside for e in source.dataset.exclusions}
     assert aside == {"autorun": True, "viewer": True, "help": True}
-    # With a picture it is no tree of DICOM any more; what is no image is no fault there either.
+    # A viewer's pictures are no part of the scans.
     picture(root / "a.png")
     source = found(root)
-    assert [c.id for c in source.dataset.cases] == ["a.png", "ct/0.dcm", "ct/1.dcm", "ct/2.dcm"]
+    assert [c.patient for c in source.dataset.cases] == ["P1"]
+    logo = next(e for e in source.dataset.exclusions if e.case == "a.png")
+    assert (logo.reason, logo.aside) == ("not DICOM: a JPEG, PNG or TIFF picture", True)
+    # Where pictures are the most it is no tree of DICOM; what is no image is no fault there either.
+    for name in "bcdef":
+        picture(root / f"{name}.png")
+    source = found(root)
+    assert [c.id for c in source.dataset.cases] == [*(f"{n}.png" for n in "abcdef"), *(f"ct/{z}.dcm" for z in range(3))]
     assert {e.case: e.aside for e in source.dataset.exclusions} == aside
     assert {e.reason for e in source.dataset.exclusions} == {"not an image: the file is a text file"}
     (tmp_path / "texts").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -167,7 +168,8 @@ def _combined(
         parts: list[Prediction] = []
         for group, sample, place in zip(alike, own, places, strict=True):
             prediction = predict_samples(group, [sample], hardware, batch_size)[0]
-            parts += [task.placed(prediction, place)] * len(group)
+            one = task.placed(prediction, place)
+            parts += [one, *(deepcopy(one) for _ in group[1:])]
         shape = places[0].shape
         found.append((task.combine(parts), Placement(np.eye(len(shape) + 1), shape)))
     return found
@@ -181,12 +183,19 @@ def predict_samples(
     models: Sequence[Model], samples: Sequence[Sample], hardware: Hardware, batch_size: int
 ) -> list[Prediction]:
     """One prediction a sample, combined over the models; the batch is padded to its full size."""
+    task = models[0].task
+    if batch_size == 1:
+        # A volume may be large: no copy of it, and the networks one after the other.
+        tensor = to_device(torch.from_numpy(samples[0].image[np.newaxis]), hardware)
+        return [task.combine(_decoded(model, tensor, hardware)[0] for model in models)]
     images = np.stack([sample.image for sample in samples])
     padded = np.zeros((batch_size, *images.shape[1:]), np.float32)
     padded[: len(images)] = images
     tensor = to_device(torch.from_numpy(padded), hardware)
-    by_model = []
-    for model in models:
-        with inference_mode(model.model, hardware):
-            by_model.append(model.model.predict(tensor))
-    return [models[0].task.combine([own[k] for own in by_model]) for k in range(len(samples))]
+    by_model = [_decoded(model, tensor, hardware) for model in models]
+    return [task.combine([own[k] for own in by_model]) for k in range(len(samples))]
+
+
+def _decoded(model: Model, tensor: Tensor, hardware: Hardware) -> list[Prediction]:
+    with inference_mode(model.model, hardware):
+        return model.model.predict(tensor)

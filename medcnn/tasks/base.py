@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -281,8 +281,8 @@ class Task(ABC):
         """The evaluation of the predictions on disk, one folder a fold."""
 
     @abstractmethod
-    def combine(self, predictions: Sequence[Prediction]) -> Prediction:
-        """One prediction of a case from those of several networks, such as the folds'."""
+    def combine(self, predictions: Iterable[Prediction]) -> Prediction:
+        """One prediction of a case from those of several networks, such as the folds'; these may be used up."""
 
     def mirrored_labels(self, labels: Tensor, mirrored: Tensor) -> Tensor:
         """Label maps after mirroring along axis 0, with paired labels in each other's place.

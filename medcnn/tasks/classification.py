@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -361,7 +361,7 @@ class ClassificationTask(Task):
             **options.options,
         )
 
-    def combine(self, predictions: Sequence[Prediction]) -> ClassPrediction:
+    def combine(self, predictions: Iterable[Prediction]) -> ClassPrediction:
         """The mean of the probabilities."""
         rows = [p.probabilities for p in predictions if isinstance(p, ClassPrediction)]
         return ClassPrediction(np.asarray(np.mean(rows, axis=0, dtype=np.float64), np.float32))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -224,7 +224,7 @@ class RegressionTask(Task):
             **options.options,
         )
 
-    def combine(self, predictions: Sequence[Prediction]) -> ValuePrediction:
+    def combine(self, predictions: Iterable[Prediction]) -> ValuePrediction:
         """The mean."""
         return ValuePrediction(float(np.mean([p.value for p in predictions if isinstance(p, ValuePrediction)])))
 

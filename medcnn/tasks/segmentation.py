@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -373,15 +373,22 @@ class SegmentationTask(Task):
         """Overlap, distances and volumes of each case in its own grid, as the recipe's ``evaluation`` section says."""
         return evaluate_masks(folders, cases, options, self)
 
-    def combine(self, predictions: Sequence[Prediction]) -> MapPrediction:
-        """The mean of the probabilities."""
-        maps = [p.probabilities for p in predictions if isinstance(p, MapPrediction)]
-        if len(maps) == 1:
-            return MapPrediction(maps[0])
-        total = maps[0].astype(np.float32)
-        for one in maps[1:]:
-            total += one
-        total /= len(maps)
+    def combine(self, predictions: Iterable[Prediction]) -> MapPrediction:
+        """The mean of the probabilities, summed in the array of the first."""
+        total: NDArray[np.float32] | None = None
+        count = 0
+        for prediction in predictions:
+            assert isinstance(prediction, MapPrediction)
+            count += 1
+            if total is None:
+                total = prediction.probabilities
+            else:
+                total += prediction.probabilities
+            # The maps of a volume are gigabytes: those of one network are gone before the next computes.
+            del prediction
+        assert total is not None
+        if count > 1:
+            total /= count
         return MapPrediction(total)
 
     def placed(self, prediction: Prediction, placement: Placement) -> MapPrediction:

@@ -1,4 +1,6 @@
-"""Peak memory of predicting one large volume: ``python tests/benchmarks/bench_predict_memory.py [SEG] [X Y Z]``.
+"""Peak memory of predicting one large volume.
+
+Run: python tests/benchmarks/bench_predict_memory.py [binary|fractional|labelmap] [X Y Z] [mirror]
 
 A CT series of 512x512x400 voxels (as files of DICOM) is segmented by a small network with three labels, with the real
 command: read, predicted by a sliding window, decided, written as NIfTI and as DICOM segmentation. The network's own
@@ -32,11 +34,11 @@ WINDOW = (128, 128, 64)
 OPTIONS = {"channels": (4, 8), "res_units": 0}
 
 
-def write_model(path: Path) -> None:
+def write_model(path: Path, *, mirror: bool) -> None:
     """A network with random weights, as a run would leave it."""
     torch.manual_seed(0)
     schema = LabelSchema(tuple(LabelClass(k, f"label {k}") for k in (1, 2, 3)))
-    task = SegmentationTask(schema, overlap=0.25)
+    task = SegmentationTask(schema, overlap=0.25, mirror=mirror)
     network = build_network(
         "unet", OPTIONS, spatial_dims=3, in_channels=1, outputs=task.outputs, size=WINDOW, dense=True
     )
@@ -48,7 +50,7 @@ def write_model(path: Path) -> None:
             "name": "unet", "options": OPTIONS, "spatial_dims": 3, "in_channels": 1, "outputs": task.outputs,
             "size": list(WINDOW),
         },
-        "preprocess": Preprocessor(InputSection(size=WINDOW, fit="patches")).state(),
+        "preprocess": Preprocessor(InputSection(size=WINDOW, fit="patches", symmetric_axes=(0,))).state(),
         "thresholds": {},
     }  # fmt: skip
     torch.save({"state_dict": {f"model.{k}": v for k, v in model.state_dict().items()}, "medcnn": about}, path)
@@ -81,12 +83,13 @@ def write_series(folder: Path, shape: tuple[int, int, int]) -> None:
 
 def main() -> int:
     """Print the peak and the time; the exit code is 1 above the limit."""
+    mirror = "mirror" in sys.argv
     kind = sys.argv[1] if len(sys.argv) > 1 else "binary"
     x, y, z = (int(v) for v in sys.argv[2:5]) if len(sys.argv) > 4 else (512, 512, 400)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_series(folder / "ct", (x, y, z))
-        write_model(folder / "model.pt")
+        write_model(folder / "model.pt", mirror=mirror)
         command = [
             sys.executable, "-m", "medcnn", "predict", folder / "model.pt", folder / "ct", "--out", folder / "out",
             "--seg", kind, "--overlays",
@@ -96,7 +99,7 @@ def main() -> int:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         sizes = {p.name: p.stat().st_size for p in sorted((folder / "out").rglob("*.*"))}
     peak = used.ru_maxrss / 2**20
-    print(f"{x}x{y}x{z} voxels, 3 labels, DICOM segmentation {kind}: peak {peak:.2f} GB")
+    print(f"{x}x{y}x{z} voxels, 3 labels, DICOM segmentation {kind}{', mirrored' * mirror}: peak {peak:.2f} GB")
     print(f"{time.perf_counter() - started:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of CPU; bytes: {sizes}")
     return int(peak > LIMIT_GB)
 

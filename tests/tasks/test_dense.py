@@ -13,6 +13,8 @@ from torch import Tensor
 
 from medcnn.models.quiet import quiet_monai
 from medcnn.tasks.dense import mirrored_maps, sliding_maps
+from medcnn.tasks.segmentation import SegmentationTask
+from medcnn.types import LabelClass, LabelSchema, MapPrediction
 
 with quiet_monai():
     from monai.data.utils import compute_importance_map
@@ -110,3 +112,12 @@ def test_without_pairs_every_channel_is_mirrored_as_it_is() -> None:
     image = torch.randn(1, 1, 6, 8)
     expected = (left_and_right(image) + left_and_right(image.flip(2)).flip(2)) / 2
     torch.testing.assert_close(mirrored_maps(left_and_right, image, (0,), None), expected)
+
+
+def test_the_folds_maps_are_averaged_as_they_come() -> None:
+    task = SegmentationTask(LabelSchema((LabelClass(1, "liver"),)))
+    maps = np.random.default_rng(0).random((3, 2, 4, 5, 6)).astype(np.float32)
+    expected = maps.mean(0)
+    found = task.combine(MapPrediction(one.copy()) for one in maps)
+    np.testing.assert_allclose(found.probabilities, expected, rtol=1e-6)
+    np.testing.assert_array_equal(task.combine([MapPrediction(maps[0])]).probabilities, maps[0])

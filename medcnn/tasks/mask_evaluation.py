@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from medcnn.evaluation.segmentation_table import SegmentationTable, write_measur
 from medcnn.tasks.base import EvaluationOptions
 from medcnn.tasks.mask_postprocess import Change, Pair, choose, postprocessing
 from medcnn.tasks.mask_predictions import MaskTable, read_mask_table
+from medcnn.tasks.mask_readers import readers_agreement
 from medcnn.tasks.predictions import describe_cases
 from medcnn.types import Case, Image, Mask
 
@@ -99,7 +101,7 @@ def evaluate_masks(
         if masks.has_baseline:
             trivial = measure_part(masks, cases, task, options.options, baseline=True)
             baselines.append(SegmentationTable.of(masks.cases, trivial, **facts))
-    return evaluate_segmentation(
+    evaluation = evaluate_segmentation(
         SegmentationTable.joined(tables),
         task.schema,
         title=options.title,
@@ -110,6 +112,8 @@ def evaluate_masks(
         baseline=SegmentationTable.joined(baselines) if len(baselines) == len(tables) else None,
         **options.options,
     )
+    readers = readers_agreement([cases[name] for table in tables for name in table.cases], options, task)
+    return evaluation if readers is None else replace(evaluation, panels=[*evaluation.panels, readers])
 
 
 def _chosen(

@@ -14,6 +14,7 @@ from PIL import Image
 
 import medcnn
 from medcnn.errors import DataError, RunError
+from medcnn.evaluation.results import TablePanel
 from medcnn.tasks.segmentation import SegmentationTask
 from medcnn.workflow.folder import Run
 
@@ -48,13 +49,14 @@ def write_volumes(root: Path, count: int = COUNT, first: int = 0) -> Path:
 
 def write_pictures(root: Path) -> Path:
     root.mkdir(parents=True)
-    rows = ["image,mask"]
+    rows = ["image,mask,second"]
     for k in range(COUNT):
         mask = (ball(k, (40, 36)) > 0).astype(np.uint8) * 255
         image = np.clip(np.random.default_rng(k).normal(80, 10, mask.shape) + mask / 4, 0, 255).astype(np.uint8)
         Image.fromarray(image.T).save(root / f"i{k}.png")
         Image.fromarray(mask.T).save(root / f"m{k}.png")
-        rows.append(f"i{k}.png,m{k}.png")
+        Image.fromarray(np.roll(mask, 1, 0).T).save(root / f"n{k}.png")
+        rows.append(f"i{k}.png,m{k}.png,n{k}.png")
     (root / "cases.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return root
 
@@ -172,6 +174,22 @@ def test_pictures_resized_and_back(tmp_path: Path) -> None:
         assert found.shape == (36, 40)
         assert set(np.unique(found)) <= {0, 255}
     assert medcnn.evaluate(done).find("dice", "disc").value > 0.6
+    assert "Agreement between readers" not in done.report.read_text(encoding="utf-8")
+
+
+def test_two_readers_of_a_run_are_compared(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path / "data")
+    path = recipe(tmp_path, root, "{disc: 255}", "[24, 24]")
+    changed = [f"data.cache={tmp_path / 'cache'}", "data.adapter.mask=[mask, second]", "training.epochs=1"]
+    done = medcnn.run(path, out=tmp_path / "run", overrides=[*changed, "task.consensus=majority"])
+    assert isinstance(done, Run)
+    panel = next(p for p in medcnn.evaluate(done).panels if p.title == "Agreement between readers")
+    assert isinstance(panel, TablePanel)
+    assert panel.rows[0][:2] == ["1 and 2", "disc"]
+    # The second reader drew the same, one pixel further.
+    assert 0.8 < panel.rows[0][2].value < 1
+    assert panel.rows[0][5].value == 0
+    assert "Agreement between readers" in done.report.read_text(encoding="utf-8")
 
 
 def test_masks_without_any_label_stop_before_training(tmp_path: Path) -> None:

@@ -239,8 +239,9 @@ def test_a_folder_without_images_is_refused(medcnn_command: Command, tmp_path: P
         if content:
             (folder / "a.txt").write_text(content)
         os.symlink(folder, folder / f"up{len(os.listdir(folder))}", target_is_directory=True)
-        done = medcnn_command("data", command, folder, "--out", tmp_path / "out")
+        out = tmp_path / ("out.html" if command == "series" else "out")
+        done = medcnn_command("data", command, folder, "--out", out)
         assert done.code == 2, done
         assert done.err.count("error:") == 1, done.err
         assert str(folder) in done.err
-        assert not (tmp_path / "out").exists()
+        assert not out.exists()

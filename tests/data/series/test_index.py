@@ -279,7 +279,7 @@ def test_segmentations_and_structure_sets_say_what_they_were_drawn_on(tree: Any)
     ("content", "reason", "aside"),
     [
         (b"hello", "a text file", True),
-        (b"\x89PNG\r\n\x1a\n" + bytes(400), "raster", True),
+        (b"\x89PNG\r\n\x1a\n" + bytes(400), "JPEG, PNG or TIFF", True),
         (b"", "empty", False),
         (bytes(128) + b"DICM" + b"\x02\x00\x00\x00UL\x04\x00\xff", "", False),
     ],

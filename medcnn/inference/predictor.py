@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 
 import numpy as np
 import torch
@@ -165,11 +164,12 @@ def _combined(
         return [(prediction, own[0]) for prediction, own in zip(together, placements, strict=True)]
     task, found = alike[0][0].task, []
     for own, places in zip(samples, placements, strict=True):
-        parts: list[Prediction] = []
-        for group, sample, place in zip(alike, own, places, strict=True):
-            prediction = predict_samples(group, [sample], hardware, batch_size)[0]
-            one = task.placed(prediction, place)
-            parts += [one, *(deepcopy(one) for _ in group[1:])]
+        # One network after the other: maps in the image's own grid may be large.
+        parts = (
+            task.placed(predict_samples([model], [sample], hardware, batch_size)[0], place)
+            for group, sample, place in zip(alike, own, places, strict=True)
+            for model in group
+        )
         shape = places[0].shape
         found.append((task.combine(parts), Placement(np.eye(len(shape) + 1), shape)))
     return found

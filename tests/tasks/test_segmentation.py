@@ -1,0 +1,49 @@
+"""What a segmentation makes of the probabilities of several networks."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+
+from medcnn.tasks.base import Placement
+from medcnn.tasks.mask_predictions import decided_labels
+from medcnn.tasks.segmentation import SegmentationTask
+from medcnn.types import LabelClass, LabelSchema, MapPrediction
+
+CLASSES = (LabelClass(1, "a"), LabelClass(2, "b"))
+# Twice as fine as the network's grid, and moved.
+MATRIX = np.array([[0.5, 0, 0.25], [0, 0.5, -1], [0, 0, 1]])
+SHAPE = (15, 18)
+
+
+def maps(seed: int, channels: int) -> MapPrediction:
+    drawn = np.random.default_rng(seed).random((channels, 8, 8)).astype(np.float32)
+    return MapPrediction(drawn / drawn.sum(0))
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_an_ensemble_decides_on_the_mean_probability_in_the_images_own_grid(overlapping: bool) -> None:
+    task = SegmentationTask(LabelSchema(CLASSES, multilabel=overlapping))
+    networks = [maps(seed, task.outputs) for seed in range(3)]
+    before = [network.probabilities for network in networks]
+    placement, itself = Placement(MATRIX, SHAPE), Placement(np.eye(3), SHAPE)
+    voted = [decided_labels(network, placement, task.schema) for network in networks]
+    together = task.combine(deepcopy(networks))
+    apart = task.combine([task.placed(network, placement) for network in networks])
+    np.testing.assert_allclose(together.probabilities, np.mean(before, axis=0), rtol=1e-5)
+    # To average and then resample is to resample and then average: the label is decided once, and last.
+    np.testing.assert_allclose(task.placed(together, placement).probabilities, apart.probabilities, atol=1e-6)
+    labels = decided_labels(together, placement, task.schema)
+    assert labels.shape == ((2, *SHAPE) if overlapping else SHAPE)
+    assert (labels == decided_labels(apart, itself, task.schema)).mean() > 0.999
+    assert any((labels != vote).any() for vote in voted)
+
+
+def test_what_no_network_saw_is_background() -> None:
+    task = SegmentationTask(LabelSchema(CLASSES))
+    outside = Placement(np.array([[1.0, 0, -4], [0, 1.0, 0], [0, 0, 1]]), (16, 8))
+    placed = task.placed(maps(1, 3), outside).probabilities
+    np.testing.assert_array_equal(placed[0, :3], 1)
+    np.testing.assert_array_equal(placed[1:, :3], 0)

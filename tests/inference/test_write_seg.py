@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from medcnn.data.images import read_image
+from medcnn.data.images import read_image, series_files
 from medcnn.data.labels import read_label_map
 from medcnn.errors import ImageError, RunError
 from medcnn.inference.seg_segments import category_of, type_of
@@ -308,3 +308,18 @@ def test_a_validator_finds_no_error(tmp_path: Path, kind: SegKind, source: str) 
     said = (done.stdout + done.stderr).splitlines()
     assert any("Segmentation" in line for line in said)
     assert [line for line in said if line.startswith("Error")] == []
+
+
+@pytest.mark.realdata
+def test_the_real_series_get_segmentations_that_lie_on_them(tmp_path: Path, realdata: Any) -> None:
+    lacking = 0
+    folders = sorted(p for p in realdata("mr_dicom_series").glob("*/*") if p.is_dir())
+    for folder in folders:
+        ref = ImageRef(series_files(str(folder)), "dicom")
+        image = read_image(ref)
+        labels = np.zeros(image.array.shape[1:], np.uint8)
+        labels[3:20, 5:9, 2:7], labels[20:24, 5:9, 8] = 1, 2
+        path, notes = write(tmp_path / folder.name, ref, labels)
+        lacking += "the source lacks PatientBirthDate, PatientSex: written empty" in notes
+        np.testing.assert_array_equal(read_label_map(Mask(ImageRef((str(path),))), SCHEMA, image).labels, labels)
+    assert (len(folders), lacking) == (5, 3)

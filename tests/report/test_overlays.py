@@ -161,3 +161,12 @@ def test_a_gallery_with_contours_has_a_legend_and_larger_pictures(tmp_path: Any)
     assert [(e.label, e.color) for e in wide.legend] == [("liver", "#00ff00")]
     assert (wide.wide, plain.wide, list(plain.legend)) == (True, False, [])
     assert len(wide.pictures[0].source) > len(plain.pictures[0].source)
+
+
+def test_a_window_of_the_file_that_does_not_fit_its_values_is_not_used() -> None:
+    # Values from 0 to 100 under a window of 0 to 1000 would all be black.
+    array = np.linspace(0, 100, 400, dtype=np.float32).reshape(1, 20, 20)
+    none = np.zeros((20, 20), np.uint8)
+    for window, brightest in (((500.0, 1000.0), 255), ((50.0, 400.0), 160)):
+        drawn = draw_overlay(Image(array, header={"window": window}), none, none, [GREEN])
+        assert int(drawn.max()) == pytest.approx(brightest, abs=4)

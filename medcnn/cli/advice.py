@@ -14,5 +14,6 @@ def root_option() -> Iterator[None]:
     try:
         yield
     except MedcnnError as error:
-        error.todo = error.todo.replace("data.root=", "--root ").replace("data.root", "--root")
+        text = error.todo.replace("in a recipe: data.root", "--root")
+        error.todo = text.replace("data.root=", "--root ").replace("data.root", "--root")
         raise

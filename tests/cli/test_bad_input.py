@@ -77,6 +77,7 @@ def test_a_dataset_that_is_not_there_says_where_to_get_and_to_put_it(
     assert "set --root" in require_refused(done, f"{tmp_path / 'nowhere'}: ")
     done = medcnn_command("data", "audit", "mednist", "--out", out)
     assert "data.root" not in require_refused(done, "set --root FOLDER", "MEDCNN_DATA")
+    require_refused(medcnn_command("data", "audit", "my_dicom"), "a DICOMDIR (--root)")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "MedNIST.tar.gz").write_bytes(b"x")
     require_refused(medcnn_command("run", "body_part_multinomial", "--out", out), "unpack", "MedNIST.tar.gz")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from medcnn.errors import DataError
 from medcnn.files import open_atomic
 from medcnn.geometry.resample import to_original
 from medcnn.tasks.base import Placement
-from medcnn.types import Case, Image, ImageRef, LabelSchema, MapPrediction, Mask, MaskFile
+from medcnn.types import Case, Image, ImageRef, LabelSchema, MapPrediction, Mask, MaskFile, Prediction
 
 SEPARATOR = "|"
 
@@ -64,6 +64,25 @@ def label_fractions(prediction: MapPrediction, placement: Placement, schema: Lab
         where: tuple[Any, ...] = (..., *inside[:-1], places)
         result[where] = np.rint(slab.clip(0, 1) * 255) / 255
     return result
+
+
+def mean_maps(predictions: Iterable[Prediction]) -> MapPrediction:
+    """The mean of probabilities, summed in the array of the first."""
+    total: NDArray[np.float32] | None = None
+    count = 0
+    for prediction in predictions:
+        assert isinstance(prediction, MapPrediction)
+        count += 1
+        if total is None:
+            total = prediction.probabilities
+        else:
+            total += prediction.probabilities
+        # The maps of a volume are gigabytes: those of one network are gone before the next computes.
+        del prediction
+    assert total is not None
+    if count > 1:
+        total /= count
+    return MapPrediction(total)
 
 
 @dataclass(frozen=True, slots=True)

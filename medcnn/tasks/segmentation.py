@@ -36,7 +36,7 @@ from medcnn.tasks.base import (
 from medcnn.tasks.dense import mirrored_maps, sliding_maps, swapped_labels
 from medcnn.tasks.mask_evaluation import choose_postprocessing, evaluate_masks
 from medcnn.tasks.mask_postprocess import postprocessing
-from medcnn.tasks.mask_predictions import decided_labels, label_fractions, placed_maps, write_mask_table
+from medcnn.tasks.mask_predictions import decided_labels, label_fractions, mean_maps, placed_maps, write_mask_table
 from medcnn.tasks.mean_mask import MeanMask, mean_training_mask
 from medcnn.types import (
     Case,
@@ -374,22 +374,8 @@ class SegmentationTask(Task):
         return evaluate_masks(folders, cases, options, self)
 
     def combine(self, predictions: Iterable[Prediction]) -> MapPrediction:
-        """The mean of the probabilities, summed in the array of the first."""
-        total: NDArray[np.float32] | None = None
-        count = 0
-        for prediction in predictions:
-            assert isinstance(prediction, MapPrediction)
-            count += 1
-            if total is None:
-                total = prediction.probabilities
-            else:
-                total += prediction.probabilities
-            # The maps of a volume are gigabytes: those of one network are gone before the next computes.
-            del prediction
-        assert total is not None
-        if count > 1:
-            total /= count
-        return MapPrediction(total)
+        """The mean of the probabilities."""
+        return mean_maps(predictions)
 
     def placed(self, prediction: Prediction, placement: Placement) -> MapPrediction:
         """The probabilities at the voxels of the original image."""

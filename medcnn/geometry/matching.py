@@ -71,14 +71,24 @@ def match_boxes(
     if predicted_labels is not None and reference_labels is not None:
         other = np.asarray(predicted_labels)[:, None] != np.asarray(reference_labels)[None]
         closeness = np.where(other, -np.inf, closeness)
-    hit = np.full(len(predicted), -1, np.int64)
-    ignored, duplicate = np.zeros(len(predicted), bool), np.zeros(len(predicted), bool)
-    found = np.full(len(reference), np.nan)
-    free = np.ones(len(reference), bool)
-    score = np.asarray(scores, np.float64)
+    return _assigned(closeness, np.asarray(scores, np.float64), left_out, many, duplicates)
+
+
+def _assigned(
+    closeness: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    left_out: NDArray[np.bool_],
+    many: NDArray[np.bool_],
+    duplicates: Duplicates,
+) -> BoxMatches:
+    count, references = closeness.shape
+    hit = np.full(count, -1, np.int64)
+    ignored, duplicate = np.zeros(count, bool), np.zeros(count, bool)
+    found = np.full(references, np.nan)
+    free = np.ones(references, bool)
     # A prediction that hits nothing has nothing to settle.
-    hopeful = np.flatnonzero(np.isfinite(closeness).any(1)) if len(reference) else np.zeros(0, np.int64)
-    for place in hopeful[np.argsort(-score[hopeful], kind="stable")]:
+    hopeful = np.flatnonzero(np.isfinite(closeness).any(1)) if references else np.zeros(0, np.int64)
+    for place in hopeful[np.argsort(-scores[hopeful], kind="stable")]:
         target = _taken(closeness[place], free, left_out)
         if target is None:
             duplicate[place] = True
@@ -86,7 +96,7 @@ def match_boxes(
             continue
         ignored[place] = left_out[target]
         if not left_out[target]:
-            hit[place], found[target] = target, score[place]
+            hit[place], found[target] = target, scores[place]
         free[target] = many[target]
     return BoxMatches(hit, ignored, duplicate, found)
 

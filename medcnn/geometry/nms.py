@@ -150,10 +150,9 @@ def merge_boxes(
         The clusters, by falling score.
     """
     boxes = np.asarray(corners, np.float32)
-    dims = boxes.shape[1] // 2
     if not len(boxes):
-        empty = np.zeros(0, np.int64)
-        return Clusters(np.zeros((0, 2 * dims), np.float32), np.zeros(0, np.float32), empty, empty)
+        none = np.zeros(0, np.int64)
+        return Clusters(boxes.reshape(0, boxes.shape[1]), np.zeros(0, np.float32), none, none)
     order, pairs, overlap = _ranked_pairs(boxes, scores, threshold, labels)
     kept = _settle(len(order), pairs)
     by_best = kept[pairs[:, 0]] & ~kept[pairs[:, 1]]
@@ -161,10 +160,9 @@ def merge_boxes(
     seeds = np.flatnonzero(kept)
     cluster = np.searchsorted(seeds, first)
     score = np.asarray(scores, np.float64)[order]
-    weight = weight * np.maximum(volumes(boxes[order]), 1e-12)
+    weight *= np.maximum(volumes(boxes[order]), 1e-12)
     count = np.bincount(cluster, minlength=len(seeds))
-    total = np.bincount(cluster, weight, len(seeds))
-    scored = np.bincount(cluster, weight * score, len(seeds))
+    total, scored = np.bincount(cluster, weight, len(seeds)), np.bincount(cluster, weight * score, len(seeds))
     looked = np.broadcast_to(np.asarray(views), len(order))[order][seeds]
     missing = np.maximum(looked - count, 0)
     share = np.maximum(weight * score, 1e-300)

@@ -51,9 +51,10 @@ class Run:
 
     @property
     def window(self) -> tuple[float | None, float | None]:
-        """The recipe's window of intensities, read without the code of its network."""
+        """The recipe's window of intensities, as given or planned, read without the code of its network."""
         document = read_document(self.folder / "recipe.yaml").data
-        section = IntensitySection.model_validate(document["input"]["intensity"])
+        planned = next((one["input"].get("intensity") for one in document.get("plan") or ()), None)
+        section = IntensitySection.model_validate(planned or document["input"]["intensity"])
         return section.low, section.high
 
     @cached_property

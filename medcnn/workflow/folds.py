@@ -97,15 +97,16 @@ def make_fold(
     training = prepared.places(number, "training")
     if processes.is_main():
         prepared.task.study_training(folder, prepared.images, training.tolist())
-    strata = [prepared.task.stratum(case) for case in cases]
     patches = patch_draw(recipe)
+    times = recipe.input.patches.per_case if patches else 1
+    strata = [prepared.task.stratum(case) for case in cases for _ in range(times)]
     return Fold(
         task=prepared.task,
         model=model,
         data=FoldData(
             prepared.images,
             [case.id for case in prepared.dataset.cases],
-            np.repeat(training, recipe.input.patches.per_case) if patches else training,
+            np.repeat(training, times),
             prepared.places(number, "validation"),
             targets,
             balanced_chances(strata) if recipe.training.balanced_sampling else None,

@@ -17,7 +17,8 @@ from medcnn.errors import ModelError, RecipeError
 from medcnn.inference.hardware import choose_hardware
 from medcnn.inference.predictor import predict_cases
 from medcnn.recipe.auto import concrete
-from medcnn.recipe.schema import Recipe
+from medcnn.recipe.load import resolved
+from medcnn.recipe.schema import PlanSection, Recipe
 from medcnn.types import Case, ImageRef, MapPrediction
 from medcnn.workflow import planning
 from medcnn.workflow.evaluate import load_run_models
@@ -42,7 +43,7 @@ def write_images(root: Path, count: int = 8) -> Path:
 
 
 def write_recipe(
-    folder: Path, seen: str = "auto", model: str = "{name: auto, network: small_unet}", **more: str
+    folder: Path, seen: str = "auto", model: str = "{name: auto, network: small_unet, work: 4.0e+8}", **more: str
 ) -> Path:
     path = folder / "recipe.yaml"
     split = more.get("split", "{by: folds, folds: 2, validation: 0.25}")
@@ -127,6 +128,7 @@ def test_the_folds_are_averaged_in_the_images_own_grid(planned: Run) -> None:
     np.testing.assert_allclose(both.probabilities.sum(0), 1, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_uses_the_stored_plan(
     planned: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,12 +148,22 @@ def test_a_resumed_run_uses_the_stored_plan(
     assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
+@pytest.mark.slow
 def test_the_resolved_recipe_is_run_again_with_its_plan(
     planned: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planning, "plan", lambda *_, **__: pytest.fail("planned anew"))
-    again = medcnn.train(planned.folder / "recipe.yaml", out=tmp_path / "run", overrides=["data.split.only=[0]"])
+    changed = ["data.split.only=[0]", "training.balanced_sampling=true", "input.patches.per_case=2"]
+    again = medcnn.train(planned.folder / "recipe.yaml", out=tmp_path / "run", overrides=changed)
     assert again.recipe.plan == planned.recipe.plan
+
+
+def test_pictures_are_windowed_as_planned(planned: Run, tmp_path: Path) -> None:
+    assert planned.window == (None, None)
+    window = PlanSection(input={"intensity": {"method": "window", "low": -50.0, "high": 250.0}})
+    text = resolved(planned.recipe.model_copy(update={"plan": (window, window)}))
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    assert Run(tmp_path).window == (-50, 250)
 
 
 def test_a_plan_for_other_folds_is_refused(planned: Run, tmp_path: Path) -> None:

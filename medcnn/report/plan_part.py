@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from medcnn.report.document import Block, LinesBlock, PairsBlock, Section
-from medcnn.report.formatting import plural
 from medcnn.report.method import flatten
 from medcnn.report.privacy import reduce_paths
 from medcnn.report.runfiles import RunFiles
@@ -29,7 +28,7 @@ def plan_section(run: RunFiles) -> Section | None:
         together.setdefault(json.dumps(values, sort_keys=True, default=str), []).append(fold)
     blocks: list[Block] = []
     for folds in together.values():
-        name = "" if len(together) == 1 else f"{plural(len(folds), 'fold', 'folds')}: {', '.join(map(str, folds))}"
+        name = "" if len(together) == 1 else f"Fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
         blocks += _blocks(plans[folds[0]], name)
     many = f" All {len(plans)} folds came to the same." if len(plans) > 1 and len(together) == 1 else ""
     return Section("plan", "The plan", blocks, _INTRODUCTION + many)
@@ -38,7 +37,14 @@ def plan_section(run: RunFiles) -> Section | None:
 def _blocks(plan: Mapping[str, Any], name: str) -> list[Block]:
     found = reduce_paths(dict(plan))
     model = found.get("model") or {}
-    network = {"network": model.get("name"), **{k: v for k, v in model.items() if k != "name"}}
+    network = {"network": model.get("name"), **{k: _by_level(v) for k, v in model.items() if k != "name"}}
     pairs = flatten({**(found.get("input") or {}), **(found.get("training") or {}), **network})
     reasons = [str(reason) for reason in found.get("reasons") or ()]
     return [PairsBlock(name or "Planned values", pairs), LinesBlock(reasons, "Reasons")]
+
+
+def _by_level(value: Any) -> Any:
+    """Kernels and strides of several axes as ``3 x 3 x 1``, one a level."""
+    if isinstance(value, list) and value and all(isinstance(entry, list) for entry in value):
+        return [" x ".join(map(str, entry)) for entry in value]
+    return value

@@ -79,6 +79,7 @@ def thickness(run: Run, fold: int) -> list[float]:
     return [float(read_case(case).spacing[2]) for case in cases]  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_each_fold_is_planned_from_its_own_training_part(planned: Run) -> None:
     assert planned.recipe.model.name == "auto"
     assert len(planned.recipe.plan) == 2
@@ -96,12 +97,14 @@ def test_each_fold_is_planned_from_its_own_training_part(planned: Run) -> None:
         assert model.description["network"]["options"]["filters"] == plan.model.options["filters"]
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_plan_and_its_reasons(planned: Run) -> None:
     text = planned.report.read_text(encoding="utf-8")
     assert "The plan" in text
     assert planned.recipe.plan[0].reasons[0].split(" over ")[0] in text
 
 
+@pytest.mark.slow
 def test_the_folds_are_averaged_in_the_images_own_grid(planned: Run) -> None:
     models = load_run_models(planned)
     case = Case("x", (ImageRef((planned.cases[planned.split.part(0, "test")[0]].images[0].paths[0],)),))
@@ -158,6 +161,7 @@ def test_the_resolved_recipe_is_run_again_with_its_plan(
     assert again.recipe.plan == planned.recipe.plan
 
 
+@pytest.mark.slow
 def test_pictures_are_windowed_as_planned(planned: Run, tmp_path: Path) -> None:
     assert planned.window == (None, None)
     window = PlanSection(input={"intensity": {"method": "window", "low": -50.0, "high": 250.0}})
@@ -166,12 +170,14 @@ def test_pictures_are_windowed_as_planned(planned: Run, tmp_path: Path) -> None:
     assert Run(tmp_path).window == (-50, 250)
 
 
+@pytest.mark.slow
 def test_a_plan_for_other_folds_is_refused(planned: Run, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="holds 2 plans, the split has 3 folds"):
         medcnn.train(planned.folder / "recipe.yaml", out=tmp_path / "run", overrides=["data.split.folds=3"])
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_network_of_a_planned_run_is_described_and_an_unplanned_one_says_what_to_do(
     planned: Run, folder: Path
 ) -> None:

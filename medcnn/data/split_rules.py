@@ -180,7 +180,14 @@ def by_date(plan: Plan) -> Outcome:
         taken += len(order[cut].cases)
     fold: Fold = {case: "test" for c in order[cut:] for case in c.cases}
     # The share is one of all cases, as with fractions; here it is taken from what the test part left.
-    share = min(plan.section.validation * len(plan.cases) / (len(plan.cases) - taken), 1.0)
+    share = plan.section.validation * len(plan.cases) / (len(plan.cases) - taken)
+    if share >= 1:
+        raise DataError(
+            f"the latest groups hold {taken:,} of {len(plan.cases):,} cases, so that a validation share of "
+            f"{plan.section.validation:g} leaves nothing for training",
+            where="data.split.validation",
+            todo="lower it, or choose another rule",
+        )
     earlier = sorted(order[:cut], key=lambda c: c.cases[0])
     fold |= with_validation(plan, earlier, "the earlier cases", share)
     share_notes(plan, [fold], {"validation": plan.section.validation, "test": plan.section.test}, whole=True)

@@ -24,6 +24,8 @@ _VOXELS_A_QUERY = 300
 _FEW_QUERIES = 5000
 # A share of a distance: more than the map's single precision misses.
 _ROUNDING = 1e-5
+# A share of an area, summed in double precision.
+_SHARE_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,5 +187,6 @@ def _distance_map(places: NDArray[np.int64], shape: tuple[int, ...], spacing: Se
 def _percentile(distances: NDArray[np.float64], areas: NDArray[np.float64], percentile: float) -> float:
     """The distance up to which a percentage of the area lies."""
     cumulated = np.cumsum(areas) / np.sum(areas)
-    place = int(np.searchsorted(cumulated, percentile / 100))
+    # Rounding must not decide whether a percentage that is met exactly is met: the unit of length would change it.
+    place = int(np.searchsorted(cumulated, percentile / 100 * (1 - _SHARE_ROUNDING)))
     return float(distances[min(place, len(distances) - 1)])

@@ -163,3 +163,17 @@ def test_the_box_around_a_mask() -> None:
     mask[1, 2] = mask[3, 4] = True
     assert occupied(mask) == (slice(1, 4), slice(2, 5))
     assert occupied(np.zeros((5, 6), bool)) is None
+
+
+def test_a_percentage_met_exactly_does_not_depend_on_the_unit() -> None:
+    """Of this reference 95 % of the area lie exactly within one distance: rounding decides nothing."""
+    reference = np.zeros((2, 3, 3), bool)
+    reference[0] = [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
+    predicted = np.zeros_like(reference)
+    predicted[0, 0, 0] = True
+    spacing = np.array([1.0, 2.5, 0.6])
+    near = surface_distances(reference, predicted, tuple(spacing)).hausdorff(95)
+    assert near is not None
+    for unit in (0.1, 3.0, 10.0, 1000.0):
+        found = surface_distances(reference, predicted, tuple(unit * spacing)).hausdorff(95)
+        assert found == pytest.approx(unit * near)

@@ -44,12 +44,21 @@ def short_stems(paths: Sequence[str]) -> list[str]:
         shown = ["_".join(p[-n:]) for p, n in zip(parts, lengths, strict=True)]
         taken = Counter(shown)
         lengths = [length if taken[s] > 1 else n for s, n in zip(shown, lengths, strict=True)]
-    found = [file_stem("_".join(p[-n:])) for p, n in zip(parts, lengths, strict=True)]
-    again: Counter[str] = Counter()
-    for k, stem in enumerate(found):
-        again[stem] += 1
-        if again[stem] > 1:
-            found[k] = f"{stem}-{again[stem]}"
+    return told_apart([file_stem("_".join(p[-n:])) for p, n in zip(parts, lengths, strict=True)])
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """The names, numbered from 2 on where one stands again; no number makes a name that another one has."""
+    taken, found = set(names), list(names)
+    seen: set[str] = set()
+    for k, name in enumerate(names):
+        number = 2
+        while name in seen and (f"{name}-{number}" in taken):
+            number += 1
+        if name in seen:
+            found[k] = f"{name}-{number}"
+            taken.add(found[k])
+        seen.add(name)
     return found
 
 

@@ -12,6 +12,7 @@ from medcnn.data.dicom_sources import Listing
 from medcnn.data.images.dicom_classes import NO_PIXELS
 from medcnn.data.images.stack_rule import StackRule
 from medcnn.data.images.stacks import Stack, stacks_of
+from medcnn.data.mask_files import told_apart
 from medcnn.data.series_index import SeriesIndex
 from medcnn.data.stack_choice import CUT_SHORT, NOT_ASKED, choose
 from medcnn.progress import Progress
@@ -119,9 +120,4 @@ def _names(series: Sequence[_Series], files: Sequence[str]) -> list[str]:
         else:
             number = "" if one.number is None else f"-{one.number}"
             found.append(os.path.join(folder, f"series{number}"))
-    again: Counter[str] = Counter()
-    for k, name in enumerate(found):
-        again[name] += 1
-        if again[name] > 1:
-            found[k] = f"{name}-{again[name]}"
-    return found
+    return told_apart(found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,6 +24,15 @@ def planned_keys(recipe: Recipe) -> tuple[str, ...]:
         "training.batch_size": not recipe.training.batch_size,
     }
     return tuple(key for key, planned in found.items() if planned)
+
+
+def folds_alike(plans: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    """Folds with the same planned values, whatever the reasons; in the order of their first."""
+    together: dict[str, list[int]] = {}
+    for fold, one in enumerate(plans):
+        values = {key: value for key, value in one.items() if key != "reasons"}
+        together.setdefault(json.dumps(values, sort_keys=True, default=str), []).append(fold)
+    return list(together.values())
 
 
 def same_but_for_plan(one: Recipe, other: Recipe) -> bool:

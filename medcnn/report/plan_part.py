@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from medcnn.recipe.auto import folds_alike
 from medcnn.report.document import Block, LinesBlock, PairsBlock, Section
 from medcnn.report.method import flatten
 from medcnn.report.privacy import reduce_paths
@@ -22,12 +22,8 @@ def plan_section(run: RunFiles) -> Section | None:
     plans = run.recipe.get("plan")
     if not isinstance(plans, list) or not all(isinstance(one, Mapping) for one in plans) or not plans:
         return None
-    together: dict[str, list[int]] = {}
-    for fold, one in enumerate(plans):
-        values = {key: value for key, value in one.items() if key != "reasons"}
-        together.setdefault(json.dumps(values, sort_keys=True, default=str), []).append(fold)
-    blocks: list[Block] = []
-    for folds in together.values():
+    together, blocks = folds_alike(plans), list[Block]()
+    for folds in together:
         name = "" if len(together) == 1 else f"Fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
         blocks += _blocks(plans[folds[0]], name)
     many = f" All {len(plans)} folds came to the same." if len(plans) > 1 and len(together) == 1 else ""

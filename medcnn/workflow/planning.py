@@ -20,7 +20,7 @@ from medcnn.models.build import OWN_OPTIONS
 from medcnn.models.fingerprint import Fingerprint, Given, Intensities
 from medcnn.models.plan import Plan, plan
 from medcnn.models.plan_cost import Planned
-from medcnn.recipe.auto import concrete, planned_keys
+from medcnn.recipe.auto import concrete, folds_alike, planned_keys
 from medcnn.recipe.parts import AUTO, Component
 from medcnn.recipe.schema import InputSection, PlanSection, Recipe
 from medcnn.tasks.base import Task
@@ -214,11 +214,8 @@ def intensities_of(dataset: Dataset, cases: Sequence[Case], task: Task) -> Inten
 
 def plan_lines(recipe: Recipe) -> list[str]:
     """The plan and its reasons in lines for the user; folds with the same plan stand together."""
-    together: dict[str, list[int]] = {}
-    for fold, one in enumerate(recipe.plan):
-        together.setdefault(one.model_dump_json(exclude={"reasons"}), []).append(fold)
     lines = []
-    for folds in together.values():
+    for folds in folds_alike([one.model_dump(mode="json") for one in recipe.plan]):
         own = concrete(recipe, folds[0])
         name = "plan" if len(recipe.plan) == 1 else f"plan of fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
         spacing = f", spacing {_by(own.input.spacing)} mm" if own.input.spacing else ""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from medcnn.data.adapters.box_labels import BoxLabels
 from medcnn.data.adapters.common import elsewhere, folders_below
-from medcnn.data.adapters.image_folder import compile_patient
+from medcnn.data.adapters.image_folder import compile_patient, patient_of
 from medcnn.data.adapters.table import PART_NAMES
 from medcnn.data.images.sniff import has_image_suffix
 from medcnn.data.labels.boxes_coco import CocoFile, read_coco
@@ -55,10 +54,8 @@ def coco(
         if not (root / folder).is_dir():
             todo = elsewhere(root, (folder,)) or "set data.root=FOLDER, or name the folder with the option images"
             raise DataError("the folder of images is not there", where=str(root / folder), todo=todo)
-        for result in _cases(root / folder, found, labels, part):
+        for result in _cases(root / folder, found, labels, part, pattern):
             (cases if isinstance(result, Case) else exclusions).append(result)  # type: ignore[arg-type]
-    if pattern is not None:
-        cases = [_of_patient(case, pattern.search(case.id)) for case in cases]
     _require_apart(cases, root)
     exclusions += _unlisted(root, folders, {case.images[0].paths[0] for case in cases}, exclusions)
     schemas = {"boxes": labels.schema}
@@ -79,7 +76,9 @@ def _by_part(given: str | Mapping[str, str], option: str) -> Files:
     return found
 
 
-def _cases(folder: Path, found: CocoFile, labels: BoxLabels, part: Part | None) -> Iterator[Case | Exclusion]:
+def _cases(
+    folder: Path, found: CocoFile, labels: BoxLabels, part: Part | None, pattern: re.Pattern[str] | None
+) -> Iterator[Case | Exclusion]:
     for name, image in found.images.items():
         place = os.path.normpath(folder / name)
         if not os.path.isfile(place):
@@ -87,11 +86,8 @@ def _cases(folder: Path, found: CocoFile, labels: BoxLabels, part: Part | None) 
         elif image.problem:
             yield Exclusion(name, image.problem, place)
         else:
-            yield Case(name, (ImageRef((place,)),), (labels.boxes(image.boxes),), part=part)
-
-
-def _of_patient(case: Case, match: re.Match[str] | None) -> Case:
-    return replace(case, patient=match.group(1)) if match is not None else case
+            boxes = labels.boxes(image.boxes)
+            yield Case(name, (ImageRef((place,)),), (boxes,), patient=patient_of(pattern, name), part=part)
 
 
 def _require_apart(cases: list[Case], root: Path) -> None:

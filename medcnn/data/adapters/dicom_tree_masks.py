@@ -159,8 +159,7 @@ class Masks:
             return ImageError("the mask was drawn in another frame of reference than that of the image", where=path)
         try:
             found = list_drawn(path)
-            noun = "segment" if found.kind == "segmentation" else "structure"
-            Naming.of(found.named, self.options.schema, self.options.names, path, noun)
+            Naming.of(found.named, self.options.schema, self.options.names, path, found.noun)
         except ImageError as error:
             return error
         return found
@@ -168,8 +167,8 @@ class Masks:
     def _made(self, fitting: Sequence[tuple[Entry, Listed]]) -> Mask:
         chosen = fitting[-1:] if self.options.several == "last" else fitting
         for entry, found in chosen:
-            noun = "segment" if found.kind == "segmentation" else "structure"
-            naming = Naming.of(found.named, self.options.schema, self.options.names, entry.header.path, noun)
+            path = entry.header.path
+            naming = Naming.of(found.named, self.options.schema, self.options.names, path, found.noun)
             self.automatic.update(
                 n.label for n in found.named if n.algorithm == "AUTOMATIC" and n.number in naming.positions
             )

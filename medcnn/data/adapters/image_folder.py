@@ -92,7 +92,7 @@ def _volume(
     folder: str, slices: tuple[str, ...], root: Path, label: ClassLabel, pattern: re.Pattern[str] | None
 ) -> Case:
     relative = os.path.relpath(folder, root).replace(os.sep, "/")
-    patient = _patient(pattern, relative.partition("/")[2])
+    patient = patient_of(pattern, relative.partition("/")[2])
     return Case(relative, (ImageRef(slices, "dicom"),), (label,), patient=patient)
 
 
@@ -103,7 +103,7 @@ def _case(path: str, root: Path, label: ClassLabel, pattern: re.Pattern[str] | N
         return Exclusion(shown, "the file's name is not UTF-8 text", path.encode(errors="backslashreplace").decode())
     if not has_image_suffix(path) and "." in os.path.basename(path):
         return Exclusion(relative, "not an image by its name", path)
-    return Case(relative, (ImageRef((path,)),), (label,), patient=_patient(pattern, relative.partition("/")[2]))
+    return Case(relative, (ImageRef((path,)),), (label,), patient=patient_of(pattern, relative.partition("/")[2]))
 
 
 def _classes(
@@ -182,6 +182,7 @@ def compile_patient(patient: str | None) -> re.Pattern[str] | None:
     return pattern
 
 
-def _patient(pattern: re.Pattern[str] | None, name: str) -> str | None:
+def patient_of(pattern: re.Pattern[str] | None, name: str) -> str | None:
+    """The first group of the pattern in a name; ``None`` where it is not found."""
     match = pattern.search(name) if pattern is not None else None
     return match.group(1) if match else None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from medcnn.data.adapters.common import elsewhere, folders_below
-from medcnn.data.adapters.image_folder import compile_patient
+from medcnn.data.adapters.image_folder import compile_patient, patient_of
 from medcnn.data.adapters.mask_labels import Names, choose_labels
 from medcnn.data.images.sniff import has_image_suffix, series_files
 from medcnn.errors import DataError, ImageError
@@ -58,8 +58,7 @@ def pairs(
         if isinstance(mask, str):
             exclusions.append(Exclusion(name, mask, ref.paths[0]))
             continue
-        match = pattern.search(name) if pattern is not None else None
-        cases.append(Case(name, (ref,), (mask,), patient=match.group(1) if match else None))
+        cases.append(Case(name, (ref,), (mask,), patient=patient_of(pattern, name)))
     for folder, found in zip(folders, drawn, strict=True):
         for name in found:
             if not name.endswith(suffix) or name[: len(name) - len(suffix)] not in shown:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from medcnn.data.adapters.box_labels import BoxLabels
 from medcnn.data.adapters.common import elsewhere, folders_below
-from medcnn.data.adapters.image_folder import compile_patient
+from medcnn.data.adapters.image_folder import compile_patient, patient_of
 from medcnn.data.images.sniff import has_image_suffix
 from medcnn.data.labels.boxes_voc import VocFile, read_voc
 from medcnn.errors import DataError, ImageError
@@ -53,9 +52,10 @@ def voc(
             todo=f"the first: {exclusions[0].reason}" if exclusions else "name the folder with the option annotations",
         )
     labels = BoxLabels(box_labels, known, str(root / annotations))
-    cases = [Case(n, (ImageRef((place,)),), (labels.boxes(found.boxes),)) for n, (place, found) in read.items()]
-    if pattern is not None:
-        cases = [replace(c, patient=m.group(1)) if (m := pattern.search(c.id)) else c for c in cases]
+    cases = [
+        Case(name, (ImageRef((place,)),), (labels.boxes(found.boxes),), patient=patient_of(pattern, name))
+        for name, (place, found) in read.items()
+    ]
     schemas = {"boxes": labels.schema}
     return Dataset(root.name, tuple(cases), schemas, tuple(exclusions), patients_known=pattern is not None)
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from medcnn.data.adapters.box_labels import BoxLabels
 from medcnn.data.adapters.common import elsewhere, folders_below
-from medcnn.data.adapters.image_folder import compile_patient
+from medcnn.data.adapters.image_folder import compile_patient, patient_of
 from medcnn.data.adapters.table import PART_NAMES
 from medcnn.data.images.reading import read_image
 from medcnn.data.images.sniff import has_image_suffix
 from medcnn.data.labels.boxes_yolo import read_yolo
 from medcnn.errors import DataError, ImageError
-from medcnn.types import Case, Dataset, Exclusion, ImageRef, Part
+from medcnn.types import Boxes, Case, Dataset, Exclusion, ImageRef, Part
 
 
 def yolo(
@@ -55,12 +54,12 @@ def yolo(
     exclusions: list[Exclusion] = []
     for place, part in _images(about, base, path, exclusions):
         shown = os.path.relpath(place, root).replace(os.sep, "/")
-        found = _case(shown, place, part, names, labels, unlabelled)
+        found = _boxes(shown, place, names, labels, unlabelled)
         if isinstance(found, Exclusion):
             exclusions.append(found)
-            continue
-        match = pattern.search(shown) if pattern is not None else None
-        cases.append(replace(found, patient=match.group(1)) if match else found)
+        else:
+            patient_id = patient_of(pattern, shown)
+            cases.append(Case(shown, (ImageRef((place,)),), (found,), patient=patient_id, part=part))
     schemas = {"boxes": labels.schema}
     return Dataset(root.name, tuple(cases), schemas, tuple(exclusions), patients_known=pattern is not None)
 
@@ -124,9 +123,7 @@ def _below(place: Path, base: Path, path: Path, exclusions: list[Exclusion]) -> 
         raise DataError("the folder of images is not there", where=str(place), todo=f"mend {path}")
 
 
-def _case(
-    name: str, place: str, part: Part | None, names: tuple[str, ...], labels: BoxLabels, unlabelled: bool
-) -> Case | Exclusion:
+def _boxes(name: str, place: str, names: tuple[str, ...], labels: BoxLabels, unlabelled: bool) -> Boxes | Exclusion:
     if not os.path.isfile(place):
         return Exclusion(name, "the file does not exist", place)
     drawn = Path(_label_path(place))
@@ -139,7 +136,7 @@ def _case(
             return Exclusion(name, error.what, error.where or str(drawn))
     elif not unlabelled:
         return Exclusion(name, "the image has no label file", place)
-    return Case(name, (ImageRef((place,)),), (labels.boxes(raw),), part=part)
+    return labels.boxes(raw)
 
 
 def _label_path(image: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,11 @@ class RawBox:
         corners: ``x1, y1[, z1], x2, y2[, z2]``.
         label: The class's name.
         crowd: Whether it holds many objects that are not told apart.
-        where: Place in the file, for messages.
     """
 
     corners: tuple[float, ...]
     label: str
     crowd: bool = False
-    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +33,11 @@ class CocoImage:
 
     Attributes:
         name: ``file_name``.
-        shape: Width and height in px, as the file says; ``None`` where it does not.
         boxes: Its boxes.
         problem: Why its annotations cannot be used; empty where they can.
     """
 
     name: str
-    shape: tuple[int, int] | None
     boxes: tuple[RawBox, ...] = ()
     problem: str = ""
 
@@ -84,7 +80,7 @@ def read_coco(path: Path) -> CocoFile:
         if isinstance(corners, str):
             problems.setdefault(image, f"{corners} (annotation {entry.get('id', place)})")
             continue
-        boxes[image].append(RawBox(corners, label, bool(entry.get("iscrowd", 0)), where))
+        boxes[image].append(RawBox(corners, label, bool(entry.get("iscrowd", 0))))
     listed: dict[str, CocoImage] = {}
     for key, entry in images.items():
         name = entry.get("file_name")
@@ -92,7 +88,7 @@ def read_coco(path: Path) -> CocoFile:
             raise DataError(f"the image {key} has no file_name", where=str(path), todo="mend the file")
         if name in listed:
             raise DataError(f"two images are called {name!r}", where=str(path), todo="list each image once")
-        listed[name] = CocoImage(name, _shape(entry), tuple(boxes[key]), problems.get(key, ""))
+        listed[name] = CocoImage(name, tuple(boxes[key]), problems.get(key, ""))
     return CocoFile(tuple(names.values()), listed)
 
 
@@ -165,8 +161,3 @@ def _points(polygons: Any) -> Iterator[tuple[float, float]]:
 
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _shape(entry: Mapping[str, Any]) -> tuple[int, int] | None:
-    size: Sequence[Any] = (entry.get("width"), entry.get("height"))
-    return (size[0], size[1]) if all(isinstance(v, int) and v > 0 for v in size) else None

@@ -19,13 +19,11 @@ class VocFile:
 
     Attributes:
         image: ``filename``; empty where it is not given.
-        shape: Width and height in px; ``None`` where they are not given.
         boxes: Corners on the edges of pixels; ``crowd`` is set for objects marked ``difficult``, which count neither as
             found nor as missed in VOC's own evaluation.
     """
 
     image: str
-    shape: tuple[int, int] | None
     boxes: tuple[RawBox, ...]
 
 
@@ -47,11 +45,8 @@ def read_voc(path: Path, *, one_based: bool = True) -> VocFile:
         if not name:
             raise ImageError("an object has no name", where=where)
         corners = _corners(entry.find("bndbox"), one_based, where)
-        boxes.append(RawBox(corners, name, (entry.findtext("difficult") or "0").strip() == "1", where))
-    size = root.find("size")
-    shape = None if size is None else (_whole(size.findtext("width")), _whole(size.findtext("height")))
-    known = shape if shape is not None and min(shape) > 0 else None
-    return VocFile((root.findtext("filename") or "").strip(), known, tuple(boxes))
+        boxes.append(RawBox(corners, name, (entry.findtext("difficult") or "0").strip() == "1"))
+    return VocFile((root.findtext("filename") or "").strip(), tuple(boxes))
 
 
 def _parse(path: Path) -> ElementTree.Element:
@@ -83,7 +78,3 @@ def _corners(box: ElementTree.Element | None, one_based: bool, where: str) -> tu
     if x2 <= x1 or y2 <= y1:
         raise ImageError("a box has no area", where=where)
     return x1, y1, x2, y2
-
-
-def _whole(text: str | None) -> int:
-    return int(text) if text is not None and text.strip().isdigit() else 0

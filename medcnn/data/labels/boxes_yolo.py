@@ -68,4 +68,4 @@ def _box(cells: list[str], names: tuple[str, ...], shape: tuple[int, int], where
         min(x2 * across, float(across)),
         min(y2 * down, float(down)),
     )
-    return RawBox(corners, names[int(kind)], where=where)
+    return RawBox(corners, names[int(kind)])

@@ -22,6 +22,7 @@ from medcnn.types import Image, ImageRef, LabelSchema
 
 SEGMENTATION, STRUCTURES = "segmentation", "structure set"
 DRAWN = (SEGMENTATION, STRUCTURES)
+_NOUNS = {SEGMENTATION: "segment", STRUCTURES: "structure"}
 Read = tuple[NDArray[np.uint8], tuple[str, ...]]
 
 
@@ -38,6 +39,11 @@ class Listed:
     kind: str
     named: tuple[Named, ...]
     empty: tuple[str, ...] = ()
+
+    @property
+    def noun(self) -> str:
+        """What one of the named things is, in a word."""
+        return _NOUNS[self.kind]
 
 
 def list_drawn(path: str) -> Listed:

@@ -15,7 +15,9 @@ import json
 import time
 from pathlib import Path
 
-EPOCHS = 50  # nnU-Net changes its learning rate once an epoch
+# nnU-Net changes its learning rate once an epoch, and looks at a validation batch at least once.
+MOST_EPOCHS = 50
+STEPS_AN_EPOCH = 5
 TIMED = 8
 
 
@@ -52,20 +54,22 @@ def main() -> None:
         seconds.append(time.perf_counter() - start)
     step = sorted(seconds[2:])[len(seconds[2:]) // 2]
     # One step of validation an epoch is nnU-Net's least; it costs about a third of a training step.
-    steps = max(1, round((args.minutes * 60 / step - EPOCHS / 3) / EPOCHS))
+    total = args.minutes * 60 / step
+    epochs = max(1, min(MOST_EPOCHS, round(total / (STEPS_AN_EPOCH + 1 / 3))))
+    steps = max(1, round(total / epochs - 1 / 3))
     del trial
 
     torch.manual_seed(0)
     real = trainer()
-    real.num_epochs, real.num_iterations_per_epoch, real.num_val_iterations_per_epoch = EPOCHS, steps, 1
+    real.num_epochs, real.num_iterations_per_epoch, real.num_val_iterations_per_epoch = epochs, steps, 1
     # Made from the number of epochs when the trainer was initialised.
     real.optimizer, real.lr_scheduler = real.configure_optimizers()
-    real.save_every = EPOCHS
+    real.save_every = epochs
     wall, used = time.perf_counter(), time.process_time()
     real.run_training()
     took = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - used}
     real.perform_actual_validation(False)
-    done = {"epochs": EPOCHS, "steps_an_epoch": steps, "batch": real.batch_size, "step_s": step, **took}
+    done = {"epochs": epochs, "steps_an_epoch": steps, "batch": real.batch_size, "step_s": step, **took}
     print(json.dumps({**done, "predictions": str(Path(real.output_folder) / "validation")}))
 
 

@@ -318,11 +318,25 @@ class MaskFile:
 
 @dataclass(frozen=True, slots=True)
 class BoxesPrediction:
-    """Boxes ``(N, 2*D)`` in the image's own grid, labels ``(N,)`` and scores ``(N,)`` in [0, 1]."""
+    """Boxes in the image's own grid, from the highest score to the lowest.
+
+    Attributes:
+        corners: ``(N, 2*D)`` float32, as of :class:`Boxes`.
+        labels: ``(N,)`` positions in the box schema.
+        scores: ``(N,)`` float32 in [0, 1].
+        shape: Spatial shape of the image; empty where it is not known yet.
+        spacing: Spacing of its axes in mm; ``None`` for an image without one.
+        beside: Other files that were made of them, each with the name of its column in a table.
+        notes: Sentences about these files.
+    """
 
     corners: NDArray[np.float32]
     labels: NDArray[np.int64]
     scores: NDArray[np.float32]
+    shape: tuple[int, ...] = ()
+    spacing: tuple[float, ...] | None = None
+    beside: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 Prediction = ClassPrediction | ValuePrediction | MaskPrediction | MapPrediction | MaskFile | BoxesPrediction

@@ -16,7 +16,7 @@ from medcnn.data.batch import Batch
 from medcnn.data.preprocess import MaskReading
 from medcnn.evaluation.results import Evaluation
 from medcnn.recipe.schema import InputSection
-from medcnn.types import Case, Dataset, Image, LabelSchema, Part, Prediction, Target
+from medcnn.types import BoxesPrediction, Case, Dataset, Image, LabelSchema, Part, Prediction, Target
 
 Row = dict[str, NDArray[Any]]
 
@@ -45,10 +45,12 @@ class Placement:
     Attributes:
         matrix: ``(D+1, D+1)``, voxel indices of the original image to those of the network's grid.
         shape: Spatial shape of the original image.
+        spacing: Of the original image in mm; ``None`` where it has none, or is not known.
     """
 
     matrix: NDArray[np.float64]
     shape: tuple[int, ...]
+    spacing: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +72,25 @@ class Drawn:
     fractions: Callable[[], NDArray[np.float32]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """Predicted boxes in their image's own grid, on their way to the disk.
+
+    Attributes:
+        case: The case; its id is the name that its files have.
+        image: The image.
+        boxes: All of them, whatever their score.
+        schema: The classes of boxes.
+        thresholds: The lowest score by class at which a box is called a finding.
+    """
+
+    case: Case
+    image: Image
+    boxes: BoxesPrediction
+    schema: LabelSchema
+    thresholds: Mapping[str, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Beside:
     """What a companion wrote.
@@ -84,10 +105,14 @@ class Beside:
 
 
 class Companion(Protocol):
-    """Writes another form of a mask beside it, such as a DICOM segmentation or a picture."""
+    """Writes another form of a mask or of boxes beside it, such as a DICOM object or a picture."""
 
-    def __call__(self, folder: Path, drawn: Drawn, /) -> Beside:
-        """Write below ``folder``; :class:`~medcnn.errors.ImageError` where the image does not allow it."""
+    def __call__(self, folder: Path, drawn: Any, /) -> Beside:
+        """Write :class:`Drawn` or :class:`Found`, by the task, below ``folder``.
+
+        Raises:
+            ImageError: If the image does not allow it.
+        """
 
 
 class LabelMaps(Protocol):

@@ -57,6 +57,7 @@ def show(
             ("modality", entry.modality),
             *([("unit", entry.unit)] if entry.unit else [("classes", kind + ", ".join(names))] if names else []),
             *([("mask labels", _mask_labels(entry))] if entry.mask_labels else []),
+            *([("box labels", ", ".join(c.name for c in entry.box_labels.classes))] if entry.box_labels else []),
             ("patients", entry.patient),
             ("adapter", f"{entry.adapter.name}{': ' + options if options else ''}"),
             ("source", entry.source),

@@ -66,6 +66,7 @@ class CatalogEntry(_Part):
         adapter: How files become cases.
         labels: The classes.
         mask_labels: The labels of masks, without background.
+        box_labels: The labels of boxes.
         patient: A sentence: what stands for the patient.
         folder: Default folder below the data root.
         source: Where it is published.
@@ -85,6 +86,7 @@ class CatalogEntry(_Part):
     adapter: AdapterEntry
     labels: LabelsEntry | None = None
     mask_labels: LabelsEntry | None = None
+    box_labels: LabelsEntry | None = None
     patient: str
     folder: str
     source: str | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medcnn import registry
-from medcnn.data.catalog import CatalogEntry, find_entry
+from medcnn.data.catalog import CatalogEntry, LabelsEntry, find_entry
 from medcnn.data.grouping import plural
 from medcnn.errors import DataError
 from medcnn.progress import Progress, Silent
@@ -131,15 +131,9 @@ def _absent(name: str, entry: CatalogEntry, root: Path, *, given: bool) -> DataE
 def _labels(found: Dataset, entry: CatalogEntry, *, keep_positive: bool) -> Mapping[str, LabelSchema]:
     """The adapter's schemas with what the catalog adds: stored values, colours, codes, the positive class."""
     labels = dict(found.labels)
-    mask = labels.get("mask")
-    if mask is not None and entry.mask_labels is not None:
-        # By name: labels that the recipe merged or renamed keep what it says of them.
-        known = {c.name: c for c in entry.mask_labels.classes}
-        drawn = (
-            replace(c, color=known[c.name].color, code=known[c.name].code) if c.name in known else c
-            for c in mask.classes
-        )
-        labels["mask"] = replace(mask, classes=tuple(drawn))
+    for kind, said in (("mask", entry.mask_labels), ("boxes", entry.box_labels)):
+        if kind in labels and said is not None:
+            labels[kind] = _coloured(labels[kind], said)
     schema = labels.get("class")
     if schema is None or entry.labels is None or not entry.labels.classes:
         return labels
@@ -150,6 +144,15 @@ def _labels(found: Dataset, entry: CatalogEntry, *, keep_positive: bool) -> Mapp
     classes = tuple(LabelClass(c.value, c.name, c.color, c.code) for c in known.values())
     positive = schema.positive if keep_positive else entry.labels.positive or schema.positive
     return {**labels, "class": LabelSchema(classes, schema.multilabel, positive)}
+
+
+def _coloured(schema: LabelSchema, said: LabelsEntry) -> LabelSchema:
+    """By name: labels that the recipe merged or renamed keep what the catalog says of them."""
+    known = {c.name: c for c in said.classes}
+    classes = (
+        replace(c, color=known[c.name].color, code=known[c.name].code) if c.name in known else c for c in schema.classes
+    )
+    return replace(schema, classes=tuple(classes))
 
 
 def _limited(dataset: Dataset, limit: int) -> Dataset:

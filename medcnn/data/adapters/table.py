@@ -7,15 +7,18 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from medcnn.data.adapters.common import MISSING
+from medcnn.data.adapters.table_boxes import BoxFile
 from medcnn.data.adapters.table_file import Numbered, read_table, require_columns
 from medcnn.data.adapters.table_labels import Columns, Labels
 from medcnn.data.adapters.table_masks import Masks
 from medcnn.data.images.sniff import series_files
 from medcnn.errors import DataError, ImageError
+from medcnn.progress import Progress, Silent
 from medcnn.registry import suggest
-from medcnn.types import Attribute, Case, Dataset, Exclusion, ImageRef, Mask, Part, Target, Value
+from medcnn.types import Attribute, Boxes, Case, Dataset, Exclusion, ImageRef, Mask, Part, Target, Value
 
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,2})?|[-+]?[0-9][eE][-+][0-9]{1,2}")
@@ -50,6 +53,8 @@ def table(
     mask: str | tuple[str, ...] | None = None,
     mask_labels: Mapping[str, int | str | tuple[int | str, ...]] | None = None,
     overlapping: bool = False,
+    boxes: str | None = None,
+    box_labels: Mapping[str, str | tuple[str, ...]] | None = None,
     patient: str | None = None,
     group: str | None = None,
     cluster: str | None = None,
@@ -58,6 +63,7 @@ def table(
     case: str | None = None,
     attributes: tuple[str, ...] | None = None,
     missing: tuple[str, ...] = (),
+    progress: Progress | None = None,
 ) -> Dataset:
     """Cases from the rows of a table.
 
@@ -79,6 +85,10 @@ def table(
             ``{liver: 1, tumour: [2, 3]}``; ``background`` and ``ignore`` take values that are no labels. Absent: 1
             is ``foreground``.
         overlapping: A voxel may have several labels (a channel each).
+        boxes: A COCO file of the images' boxes, below ``root``. Its ``file_name`` is the image as the table names it
+            (of several channels the first), or the last part of that. An image that it does not name is not annotated.
+        box_labels: Its categories chosen, merged or renamed, as in ``{lesion: [nodule, mass]}``; ``ignore`` takes what
+            counts neither way; those that are not named are left out. Absent: the categories as they are.
         patient: Column of the patient; absent: the one that is called so (``patient``, ``patient_id``, ``subject``),
             where there is one that ``attributes`` does not name.
         group: Column of what may not be divided between parts.
@@ -88,10 +98,11 @@ def table(
         case: Column of the case's id; absent: the image's path.
         attributes: Columns to keep as attributes; absent: all that have no other use.
         missing: More values that mean a missing or uncertain label, beside blank, -1 and the like.
+        progress: Told how many images have no boxes.
 
     Raises:
         DataError: If the table or a column is missing, a line is broken, a label is outside the schema, one image has
-            two labels, or two columns may be the patient.
+            two labels, two columns may be the patient, or the file of boxes does not fit.
     """
     path = root / file
     header, rows = read_table(path)
@@ -103,13 +114,19 @@ def table(
     columns = asked if attributes is not None else asked.with_rest(header)
     reader = Labels.of(columns, rows, classes, separator, positive, {*MISSING, *missing}, path)
     drawn = Masks.of(columns.mask, mask_labels, overlapping)
-    cases, exclusions = _cases(root, path, columns, rows, reader, drawn)
+    boxed = BoxFile.of(root, boxes, box_labels, (row[columns.image[0]] for _, row in rows))
+    cases, exclusions = _cases(root, path, columns, rows, reader, drawn, boxed)
     schemas = {} if reader is None else {"class": reader.schema}
     if drawn is not None:
         schemas["mask"] = drawn.schema
-    return Dataset(
-        root.name, tuple(cases), schemas, tuple(exclusions), patients_known=patient is not None, facts={"unit": unit}
-    )
+    facts: dict[str, Any] = {"unit": unit}
+    if boxed is not None:
+        schemas["boxes"] = boxed.schema
+        exclusions += boxed.exclusions()
+        facts["notes"] = boxed.notes(cases)
+        for note in facts["notes"]:
+            (progress or Silent()).say(note)
+    return Dataset(root.name, tuple(cases), schemas, tuple(exclusions), patients_known=patient is not None, facts=facts)
 
 
 def _patient_column(header: Sequence[str], attributes: Sequence[str], path: Path) -> str | None:
@@ -125,7 +142,13 @@ def _patient_column(header: Sequence[str], attributes: Sequence[str], path: Path
 
 
 def _cases(
-    root: Path, path: Path, columns: Columns, rows: Numbered, reader: Labels | None, drawn: Masks | None
+    root: Path,
+    path: Path,
+    columns: Columns,
+    rows: Numbered,
+    reader: Labels | None,
+    drawn: Masks | None,
+    boxed: BoxFile | None,
 ) -> tuple[list[Case], list[Exclusion]]:
     cases: list[Case] = []
     exclusions: list[Exclusion] = []
@@ -160,9 +183,13 @@ def _cases(
             refs.append(found)
         if len(refs) < len(files):
             continue
-        if isinstance(mask, Exclusion):
-            exclusions.append(mask)
+        found_boxes = None if boxed is None else boxed.read(name, files[0])
+        left_out = next((t for t in (mask, found_boxes) if isinstance(t, Exclusion)), None)
+        if left_out is not None:
+            exclusions.append(left_out)
             continue
+        if isinstance(found_boxes, Boxes):
+            targets = (*targets, found_boxes)
         if name in names:
             raise DataError(f"the case {name!r} stands twice", where=where, todo="give each row an id of its own")
         names.add(name)

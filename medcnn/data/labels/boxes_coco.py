@@ -55,16 +55,20 @@ class CocoFile:
     images: Mapping[str, CocoImage] = field(default_factory=dict)
 
 
-def read_coco(path: Path) -> CocoFile:
+def read_coco(path: Path, *, option: str = "annotations") -> CocoFile:
     """Read an annotation file.
 
     An image with a box that is no box (not finite, without area, inverted) has its ``problem``; the rest is used.
+
+    Args:
+        path: The file.
+        option: Of the adapter, that names it; for messages.
 
     Raises:
         DataError: If the file is missing, broken or contradicts itself: an id stands twice, a box is of an image or a
             category that the file does not list.
     """
-    found = _load(path)
+    found = _load(path, option)
     images = _by_id(found, "images", path)
     categories = _by_id(found, "categories", path)
     names = {key: str(entry.get("name", key)) for key, entry in sorted(categories.items())}
@@ -92,12 +96,12 @@ def read_coco(path: Path) -> CocoFile:
     return CocoFile(tuple(names.values()), listed)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, option: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(
-            "the annotation file is not there", where=str(path), todo="name it with the option annotations"
+            "the annotation file is not there", where=str(path), todo=f"name it with the option {option}"
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"the annotation file cannot be read: {error}", where=str(path), todo="get it anew") from error

@@ -24,11 +24,13 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "classification": "medcnn.tasks.classification:ClassificationTask",
         "regression": "medcnn.tasks.regression:RegressionTask",
         "segmentation": "medcnn.tasks.segmentation:SegmentationTask",
+        "detection": "medcnn.tasks.detection:DetectionTask",
     },
     "evaluators": {
         "classification": "medcnn.evaluation.classification:evaluate_classification",
         "regression": "medcnn.evaluation.regression:evaluate_regression",
         "segmentation": "medcnn.evaluation.segmentation:evaluate_segmentation",
+        "detection": "medcnn.evaluation.detection:evaluate_detection",
     },
     "judges": {
         "classification": "medcnn.workflow.tables:judge_classification",
@@ -40,6 +42,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "table": "medcnn.data.adapters.table:table",
         "medmnist": "medcnn.data.adapters.medmnist:medmnist",
         "phantom": "medcnn.data.adapters.phantom:phantom",
+        "phantom_nodules": "medcnn.data.adapters.phantom_nodules:phantom_nodules",
         "dicom_tree": "medcnn.data.adapters.dicom_tree:dicom_tree",
         "decathlon": "medcnn.data.adapters.decathlon:decathlon",
         "nnunet": "medcnn.data.adapters.nnunet:nnunet",
@@ -47,6 +50,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "coco": "medcnn.data.adapters.coco:coco",
         "yolo": "medcnn.data.adapters.yolo:yolo",
         "voc": "medcnn.data.adapters.voc:voc",
+        "box_table": "medcnn.data.adapters.box_table:box_table",
     },
     "readers": {
         "raster": "medcnn.data.images.raster:read_raster",
@@ -69,6 +73,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "basic_unet": "medcnn.models.unets:basic_unet",
         "attention_unet": "medcnn.models.unets:attention_unet",
         "segresnet": "medcnn.models.unets:segresnet",
+        "retinanet": "medcnn.models.detectors:retinanet",
         "auto": "medcnn.models.auto:auto",
     },
     "losses": {
@@ -80,6 +85,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "dice_ce": "medcnn.models.dense_losses:dice_ce",
         "dice_focal": "medcnn.models.dense_losses:dice_focal",
         "tversky": "medcnn.models.dense_losses:tversky",
+        "retinanet": "medcnn.models.detection_losses:retinanet_loss",
     },
     "optimizers": {
         "sgd": "medcnn.training.optimizers:sgd",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 Array = NDArray[np.float64]
 FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -43,11 +44,28 @@ class Candidates:
             np.asarray(references, np.float64),
         )
 
-    def cumulated(self, weights: NDArray[Any]) -> tuple[Array, Array]:
-        """True and false positives ``(B, K)`` down to each candidate, for ``(N, B)`` weights of the images."""
-        rows = np.asarray(weights, np.float64)[self.image].T
-        true = np.cumsum(np.where(self.hit, rows, 0.0), axis=1)
-        return true, np.cumsum(rows, axis=1) - true
+    def cumulated(self, weights: NDArray[Any], places: NDArray[np.intp]) -> tuple[Array, Array]:
+        """True and false positives ``(P, B)`` down to and with some places of the list.
+
+        Args:
+            weights: ``(N, B)`` weights of the images.
+            places: ``(P,)`` rising. Few places cost little, however long the list is.
+        """
+        step = np.searchsorted(places, np.arange(len(self.scores)))
+        shape = (len(places), len(self.references))
+        sums = []
+        for kind in (self.hit, ~self.hit):
+            rows = kind & (step < len(places))
+            counts = csr_array((np.ones(int(rows.sum())), (step[rows], self.image[rows])), shape)
+            sums.append(np.cumsum(counts @ np.asarray(weights, np.float64), axis=0))
+        return sums[0], sums[1]
+
+    def take(self, rows: NDArray[np.intp]) -> Candidates:
+        """Those of some images, by position."""
+        place = np.full(len(self.references), -1, np.intp)
+        place[rows] = np.arange(len(rows))
+        kept = place[self.image] >= 0
+        return Candidates(self.scores[kept], place[self.image[kept]], self.hit[kept], self.references[rows])
 
     @property
     def ends(self) -> NDArray[np.intp]:
@@ -55,6 +73,16 @@ class Candidates:
         if not len(self.scores):
             return np.zeros(0, np.intp)
         return np.flatnonzero(np.append(self.scores[:-1] != self.scores[1:], True))
+
+    @property
+    def turns(self) -> NDArray[np.intp]:
+        """The places between which a free-response curve is straight: before and after each group with a hit."""
+        ends = self.ends
+        if not len(ends):
+            return ends
+        own = np.unique(np.searchsorted(ends, np.flatnonzero(self.hit)))
+        kept = np.unique(np.concatenate([own, own[own > 0] - 1, [len(ends) - 1]]))
+        return np.asarray(ends[kept])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,13 +114,13 @@ def froc_curve(found: Candidates, units: float | None = None) -> Froc:
     Returns:
         One point a distinct score, after the point (0, 0). Sensitivities are NaN where there are no references.
     """
-    true, false = found.cumulated(_ones(found))
     ends = found.ends
+    true, false = found.cumulated(_ones(found), ends)
     total, count = found.references.sum(), float(len(found.references) if units is None else units)
     with np.errstate(invalid="ignore", divide="ignore"):
         return Froc(
-            np.append(0.0, false[0, ends]) / count,
-            np.append(0.0, true[0, ends]) / total,
+            np.append(0.0, false[:, 0]) / count,
+            np.append(0.0, true[:, 0]) / total,
             np.append(np.inf, found.scores[ends]),
         )
 
@@ -117,17 +145,17 @@ def sensitivities_at(
     """
     columns = _ones(found) if weights is None else np.asarray(weights, np.float64)
     share = np.ones(len(found.references)) if units is None else np.asarray(units, np.float64)
-    wanted, ends = np.asarray(rates, np.float64), found.ends
+    wanted, places = np.asarray(rates, np.float64), found.turns
     result = np.empty((columns.shape[1], len(wanted)))
-    for part in _blocks(columns.shape[1], len(found.scores)):
+    for part in _blocks(columns.shape[1], len(places)):
         chosen = columns[:, part]
-        true, false = found.cumulated(chosen)
+        true, false = found.cumulated(chosen, places)
         total, count = found.references @ chosen, share @ chosen
         for row, column in enumerate(range(part.start, part.start + chosen.shape[1])):
             if total[row] <= 0 or count[row] <= 0:
                 result[column] = np.nan
                 continue
-            x, y = np.append(0.0, false[row, ends]) / count[row], np.append(0.0, true[row, ends]) / total[row]
+            x, y = np.append(0.0, false[:, row]) / count[row], np.append(0.0, true[:, row]) / total[row]
             result[column] = np.interp(wanted, x, y)
     return result
 
@@ -144,23 +172,43 @@ def average_precisions(found: Candidates, weights: NDArray[Any] | None = None) -
     """
     columns = _ones(found) if weights is None else np.asarray(weights, np.float64)
     result = np.empty(columns.shape[1])
-    for part in _blocks(columns.shape[1], len(found.scores)):
+    # Between two hits precision falls, and recall stays: the hits alone decide.
+    places = np.flatnonzero(found.hit)
+    for part in _blocks(columns.shape[1], len(places)):
         chosen = columns[:, part]
-        true, false = found.cumulated(chosen)
         total = found.references @ chosen
-        with np.errstate(invalid="ignore", divide="ignore"):
-            precision = np.nan_to_num(true / (true + false))
-            recall = true / total[:, None]
-        best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        for row, column in enumerate(range(part.start, part.start + chosen.shape[1])):
-            if total[row] <= 0:
-                result[column] = np.nan
-                continue
-            # Exactly as COCO's code compares them, rounding included.
-            place = np.searchsorted(recall[row], _RECALLS)
-            reached = place < len(found.scores)
-            result[column] = best[row, place[reached]].sum() / len(_RECALLS)
+        recall, best = _envelope(found, chosen, places)
+        # How many of the recalls are reached, compared exactly as COCO's code compares them, rounding included.
+        reached = np.searchsorted(_RECALLS, recall.ravel(), side="right").reshape(recall.shape)
+        gained = np.diff(reached, axis=0, prepend=0)
+        result[part] = np.where(total > 0, (best * gained).sum(0) / len(_RECALLS), np.nan)
     return result
+
+
+def precisions_at(found: Candidates, recalls: ArrayLike, weights: NDArray[Any] | None = None) -> Array:
+    """The best precision ``(B, R)`` at given recalls or above; 0 where a recall is not reached, NaN as above.
+
+    Args:
+        found: The matched predictions.
+        recalls: ``(R,)`` in [0, 1].
+        weights: ``(N, B)`` weights of the images; absent: 1.
+    """
+    columns = _ones(found) if weights is None else np.asarray(weights, np.float64)
+    wanted = np.asarray(recalls, np.float64)
+    recall, best = _envelope(found, columns, np.flatnonzero(found.hit))
+    padded = np.append(best, np.zeros((1, best.shape[1])), axis=0)
+    places = [np.searchsorted(column, wanted) for column in recall.T]
+    lines = np.array([padded[place, row] for row, place in enumerate(places)]).reshape(-1, len(wanted))
+    return np.where((found.references @ columns > 0)[:, None], lines, np.nan)
+
+
+def _envelope(found: Candidates, weights: Array, places: NDArray[np.intp]) -> tuple[Array, Array]:
+    """Recall at each hit, and the best precision there or further down: ``(P, B)`` twice."""
+    true, false = found.cumulated(weights, places)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.nan_to_num(true / (true + false))
+        recall = true / (found.references @ weights)
+    return recall, np.maximum.accumulate(precision[::-1], axis=0)[::-1]
 
 
 def _blocks(columns: int, rows: int) -> list[slice]:

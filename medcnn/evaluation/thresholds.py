@@ -156,7 +156,7 @@ def choose(name: str, scores: NDArray[Any], positive: NDArray[Any], rule: Rule, 
         return _reached(name, DEFAULT_THRESHOLD, "fixed, for want of cases", None, scores, y, note)
     ranking = rank(scores, y)
     tp, fp = (c[:, 0] for c in cumulated(ranking, np.ones((len(y), 1))))
-    candidates = _between(ranking.values)
+    candidates = midway(ranking.values)
     if rule == "sensitivity":
         aimed = DEFAULT_SENSITIVITY if value is None else value
         # The first of the falling candidates that reaches it keeps the specificity highest.
@@ -171,7 +171,7 @@ def choose(name: str, scores: NDArray[Any], positive: NDArray[Any], rule: Rule, 
     return _reached(name, float(candidates[at]), words, None, scores, y)
 
 
-def _between(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def midway(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Midway between each of the falling scores and the next; the last one and 0.
 
     Rounded to float32, in which scores are, so that a comparison in either precision decides alike.

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 Array = NDArray[np.float64]
 FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 _RECALLS = np.linspace(0, 1, 101)
-_BLOCK = 4_000_000
+_BLOCK = 200_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,14 +51,19 @@ class Candidates:
             weights: ``(N, B)`` weights of the images.
             places: ``(P,)`` rising. Few places cost little, however long the list is.
         """
+        true, false = self.steps(places)
+        columns = np.asarray(weights, np.float64)
+        return np.cumsum(true @ columns, axis=0), np.cumsum(false @ columns, axis=0)
+
+    def steps(self, places: NDArray[np.intp]) -> tuple[csr_array, csr_array]:
+        """True and false positives ``(P, N)`` of each image between a place of the list and the one before."""
         step = np.searchsorted(places, np.arange(len(self.scores)))
         shape = (len(places), len(self.references))
-        sums = []
+        tables = []
         for kind in (self.hit, ~self.hit):
             rows = kind & (step < len(places))
-            counts = csr_array((np.ones(int(rows.sum())), (step[rows], self.image[rows])), shape)
-            sums.append(np.cumsum(counts @ np.asarray(weights, np.float64), axis=0))
-        return sums[0], sums[1]
+            tables.append(csr_array((np.ones(int(rows.sum())), (step[rows], self.image[rows])), shape))
+        return tables[0], tables[1]
 
     def take(self, rows: NDArray[np.intp]) -> Candidates:
         """Those of some images, by position."""
@@ -146,18 +151,24 @@ def sensitivities_at(
     columns = _ones(found) if weights is None else np.asarray(weights, np.float64)
     share = np.ones(len(found.references)) if units is None else np.asarray(units, np.float64)
     wanted, places = np.asarray(rates, np.float64), found.turns
-    result = np.empty((columns.shape[1], len(wanted)))
+    steps = found.steps(places)
+    result = np.full((columns.shape[1], len(wanted)), np.nan)
     for part in _blocks(columns.shape[1], len(places)):
         chosen = columns[:, part]
-        true, false = found.cumulated(chosen, places)
+        true, false = (np.cumsum(counts @ chosen, axis=0) for counts in steps)
         total, count = found.references @ chosen, share @ chosen
-        for row, column in enumerate(range(part.start, part.start + chosen.shape[1])):
-            if total[row] <= 0 or count[row] <= 0:
-                result[column] = np.nan
-                continue
-            x, y = np.append(0.0, false[:, row]) / count[row], np.append(0.0, true[:, row]) / total[row]
-            result[column] = np.interp(wanted, x, y)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            x, y = _from_nothing(false / count), _from_nothing(true / total)
+        for row in np.flatnonzero((total > 0) & (count > 0)).tolist():
+            result[part.start + row] = np.interp(wanted, x[row], y[row])
     return result
+
+
+def _from_nothing(values: Array) -> Array:
+    """``(B, P + 1)`` lines that start at 0, of ``(P, B)``."""
+    lines = np.zeros((values.shape[1], values.shape[0] + 1))
+    lines[:, 1:] = values.T
+    return lines
 
 
 def average_precisions(found: Candidates, weights: NDArray[Any] | None = None) -> Array:
@@ -174,10 +185,11 @@ def average_precisions(found: Candidates, weights: NDArray[Any] | None = None) -
     result = np.empty(columns.shape[1])
     # Between two hits precision falls, and recall stays: the hits alone decide.
     places = np.flatnonzero(found.hit)
+    steps = found.steps(places)
     for part in _blocks(columns.shape[1], len(places)):
         chosen = columns[:, part]
         total = found.references @ chosen
-        recall, best = _envelope(found, chosen, places)
+        recall, best = _envelope(steps, total, chosen)
         # How many of the recalls are reached, compared exactly as COCO's code compares them, rounding included.
         reached = np.searchsorted(_RECALLS, recall.ravel(), side="right").reshape(recall.shape)
         gained = np.diff(reached, axis=0, prepend=0)
@@ -195,19 +207,20 @@ def precisions_at(found: Candidates, recalls: ArrayLike, weights: NDArray[Any] |
     """
     columns = _ones(found) if weights is None else np.asarray(weights, np.float64)
     wanted = np.asarray(recalls, np.float64)
-    recall, best = _envelope(found, columns, np.flatnonzero(found.hit))
+    total = found.references @ columns
+    recall, best = _envelope(found.steps(np.flatnonzero(found.hit)), total, columns)
     padded = np.append(best, np.zeros((1, best.shape[1])), axis=0)
     places = [np.searchsorted(column, wanted) for column in recall.T]
     lines = np.array([padded[place, row] for row, place in enumerate(places)]).reshape(-1, len(wanted))
-    return np.where((found.references @ columns > 0)[:, None], lines, np.nan)
+    return np.where((total > 0)[:, None], lines, np.nan)
 
 
-def _envelope(found: Candidates, weights: Array, places: NDArray[np.intp]) -> tuple[Array, Array]:
+def _envelope(steps: tuple[csr_array, csr_array], total: Array, weights: Array) -> tuple[Array, Array]:
     """Recall at each hit, and the best precision there or further down: ``(P, B)`` twice."""
-    true, false = found.cumulated(weights, places)
+    true, false = (np.cumsum(counts @ weights, axis=0) for counts in steps)
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.nan_to_num(true / (true + false))
-        recall = true / (found.references @ weights)
+        recall = true / total
     return recall, np.maximum.accumulate(precision[::-1], axis=0)[::-1]
 
 

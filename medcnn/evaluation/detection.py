@@ -242,6 +242,7 @@ def _gathered(
             "per": settings.per,
             "curve_end": curve_end(detections),
             "thresholds": [dict(chosen) for chosen in thresholds],
+            "threshold": settings.fallback,
             "sizes": list(sizes.edges),
             "size_unit": sizes.unit,
         },

@@ -118,9 +118,9 @@ def confusion_panel(detections: Detections, matched: Matched) -> MatrixPanel | N
     hit = called.hit >= 0
     np.add.at(table, (matched.objects.label[called.hit[hit]], called.label[hit]), 1)
     false = ~hit & ~called.ignored
-    np.add.at(table, (len(names), called.label[false]), 1)
+    table[-1] += np.bincount(called.label[false], minlength=len(names) + 1)
     missed = matched.objects.counted & ~found_references(called, len(matched.objects.image))
-    np.add.at(table, (matched.objects.label[missed], len(names)), 1)
+    table[:, -1] += np.bincount(matched.objects.label[missed], minlength=len(names) + 1)
     return MatrixPanel(
         "confusion", "Classes of matched boxes", "Reference", "Box", [*names, "no object"], [*names, "missed"],
         table.tolist(), "Boxes called findings, matched whatever their class. No object: false positives.",
@@ -140,8 +140,9 @@ def map_panels(table: DetectionTable, matched: Matched, sizes: Sizes) -> list[Pa
         panels.append(DistributionPanel("size", "Size of boxes", axis, groups, counts=counts))
         series = [_cloud(k, lengths[k][:, 0], lengths[k][:, 1]) for k in _KINDS[:2] if len(lengths.get(k, ()))]
         if series:
-            axes = [f"Extent along {a} [{sizes.unit}]" for a in "xy"]
-            panels.append(CurvePanel("size-map", "Width and height of objects", *axes, series, points=True))
+            across, down = (f"Extent along {a} [{sizes.unit}]" for a in "xy")
+            title = "Width and height of objects"
+            panels.append(CurvePanel("size-map", title, across, down, series, points=True))
     panels += _places(table, boxes)
     scores = _scores(matched)
     return [*panels, *([scores] if scores else [])]
@@ -188,11 +189,10 @@ def _places(table: DetectionTable, boxes: dict[str, list[tuple[int, NDArray[np.f
             if len(v)
         ]
         names = ("From the left", "From the bottom") if flat else (f"Along {'xyz'[first]}", f"Along {'xyz'[second]}")
-        title = "Where objects are found, missed and invented"
         panels.append(
             CurvePanel(
-                f"place-{'xyz'[first]}{'xyz'[second]}", title, *names, series, caption, points=True, x_range=_UNIT,
-                y_range=_UNIT,
+                f"place-{'xyz'[first]}{'xyz'[second]}", "Where objects are found, missed and invented", names[0],
+                names[1], series, caption, points=True, x_range=_UNIT, y_range=_UNIT,
             )
         )  # fmt: skip
     return panels

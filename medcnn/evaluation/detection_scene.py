@@ -87,7 +87,8 @@ class Findings:
         """Of any finding or none; what is not known counts nowhere."""
         true, false = self.positive == 1, self.positive == 0
         pairs = ((true, self.called), (false, self.called), (true, ~self.called), (false, ~self.called))
-        return Counts(*((a & b)[:, None].astype(np.float64) for a, b in pairs), "image", ("any finding",))
+        tp, fp, fn, tn = ((a & b)[:, None].astype(np.float64) for a, b in pairs)
+        return Counts(tp, fp, fn, tn, "image", ("any finding",))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

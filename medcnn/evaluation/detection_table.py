@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,8 +62,7 @@ class DetectionTable:
         if any(column is not None and len(column) != n for column in columns):
             raise ValueError(f"{n} cases, but other numbers of predictions, references, shapes, spacings or studies")
         # An image without boxes says nothing of the number of axes.
-        boxes = [b.corners for b in (*self.predictions, *self.references) if len(b.corners)]
-        if len({b.shape[1] for b in boxes}) > 1:
+        if len({width for width in self._widths() if width}) > 1:
             raise ValueError("some boxes have two axes and others three")
 
     def __len__(self) -> int:
@@ -72,8 +71,12 @@ class DetectionTable:
     @property
     def dims(self) -> int:
         """Number of spatial axes; 2 where no image has a box."""
-        boxes = (b.corners for b in (*self.references, *self.predictions) if len(b.corners))
-        return next((b.shape[1] // 2 for b in boxes), 2)
+        return next((width // 2 for width in self._widths() if width), 2)
+
+    def _widths(self) -> Iterator[int]:
+        """Numbers of a box, image by image; 0 where there are no boxes."""
+        yield from (b.corners.shape[1] if len(b.corners) else 0 for b in self.references)
+        yield from (b.corners.shape[1] if len(b.corners) else 0 for b in self.predictions)
 
     @classmethod
     def of(

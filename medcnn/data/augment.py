@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medcnn.data.batch import LABELS, Batch
+from medcnn.data.batch import BOXES, LABELS, Batch
+from medcnn.data.box_moves import moved as move_boxes
 from medcnn.data.deform import control_points, displacement, lowered
 from medcnn.data.randomness import hashes, uniforms
 from medcnn.recipe.schema import AugmentSection
@@ -89,11 +90,14 @@ class Augmenter:
         if section.erase > 0:
             image = _erase(image, draws, section.erase, active)
         targets = dict(batch.targets)
-        if LABELS in targets:
-            targets[LABELS] = _transform_labels(targets[LABELS], moved)
+        before = targets.get(LABELS)
+        if before is not None:
+            targets[LABELS] = _transform_labels(before, moved)
             if self.swap is not None and 0 in self.symmetric_axes:
                 mirrored = torch.from_numpy(_mirrored(draws, 0, section)).to(image.device)
                 targets[LABELS] = self.swap(targets[LABELS], mirrored)
+        if BOXES in targets and not moved.identity:
+            move_boxes(targets, before, moved.theta, tuple(batch.image.shape[2:]))
         if section.mixup > 0 and len(index) > 1:
             image = _mix(image, targets, draws, section.mixup)
         return Batch(image, targets, batch.index, batch.keys)

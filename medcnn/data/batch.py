@@ -13,6 +13,11 @@ from torch import Tensor
 
 # The target that lies on the image's grid and moves with it: ``(B, K, *spatial)`` uint8 positions of labels.
 LABELS = "labels"
+# Boxes on the image's grid, ``(B, M, 2*D)`` float32 corners that move with it; rows of NaN fill up.
+BOXES = "boxes"
+# Their classes, ``(B, M)`` int64; -1 where there is no box, -2 where one is there that is not to be learned.
+BOX_LABELS = "box_labels"
+NO_BOX, IGNORED_BOX = -1, -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +29,14 @@ class Sample:
         targets: Arrays of the target, encoded by the task.
         matrix: ``(D+1, D+1)``, voxel indices of the original image to those of ``image``.
         original_shape: Spatial shape of the original image.
+        spacing: Of the original image in mm; ``None`` where it has none.
     """
 
     image: NDArray[np.float32]
     targets: Mapping[str, NDArray[Any]]
     matrix: NDArray[np.float64]
     original_shape: tuple[int, ...]
+    spacing: tuple[float, ...] | None = None
 
 
 @dataclass(slots=True)

@@ -79,7 +79,8 @@ class Cache:
         exclusions: Cases that could not be read or preprocessed.
         arrays: The images.
         labels: The label maps, uint8 positions; ``None`` where there are none.
-        matrices: ``(N, D+1, D+1)``, voxel indices of each original image to those of its row; ``None`` without masks.
+        matrices: ``(N, D+1, D+1)``, voxel indices of each original image to those of its row; ``None`` where neither
+            masks nor places were asked for.
         passing: Ids of exclusions whose reason may be gone the next time.
     """
 
@@ -150,6 +151,7 @@ class Cache:
             labels = matrices = None
             if index["labels"]:
                 labels = row_arrays(path / "labels.bin", "uint8", index["labels"], index["shapes"], len(facts))
+            if index["matrices"]:
                 matrices = np.array(index["matrices"], np.float64)
             if any(rows.path.stat().st_size != rows.bytes for rows in (arrays, labels) if rows is not None):
                 return None
@@ -232,7 +234,7 @@ def build_cache(
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with InputDigests(folder) as digests:
             key, unreadable = digests.key(
-                cases, steps_digest(preprocessor), masks=preprocessor.masks is not None, threads=max(workers, 1)
+                cases, steps_digest(preprocessor), kinds=preprocessor.target_kinds, threads=max(workers, 1)
             )
     except OSError as error:
         raise explain(error, folder) from error

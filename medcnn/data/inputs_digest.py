@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from medcnn.files import write_text
-from medcnn.types import Case, Exclusion, ImageRef, Mask
+from medcnn.types import Boxes, Case, Exclusion, ImageRef, Mask, Target
 
 MEMO = "inputs.json"
 # A file that changed less than this before it was read may change again within the clock's step, unseen.
@@ -86,16 +86,17 @@ class InputDigests:
             return error
 
     def key(
-        self, cases: Sequence[Case], steps: str, *, masks: bool = False, threads: int = 1
+        self, cases: Sequence[Case], steps: str, *, kinds: tuple[type[Target], ...] = (), threads: int = 1
     ) -> tuple[str, dict[str, Exclusion]]:
         """The key of a cache for these cases and steps, and the cases whose files cannot be opened.
 
         Args:
             cases: The cases.
             steps: Digest of what is done with them.
-            masks: Whether their masks are cached too.
+            kinds: Targets on which the cached arrays depend too.
             threads: For reading files.
         """
+        masks = Mask in kinds
         refs = {case.id: files_of(case) if masks else case.images for case in cases}
         files = {path: _with_pair(path) for case in cases for ref in refs[case.id] for path in ref.paths}
         digests = self.of_all((file for both in files.values() for file in both), threads)
@@ -106,6 +107,9 @@ class InputDigests:
             mask = case.target(Mask) if masks else None
             if mask is not None and mask.names:
                 parts.append(repr(mask.names))
+            boxes = case.target(Boxes) if Boxes in kinds else None
+            if boxes is not None:
+                parts.append(hashlib.blake2b(boxes.corners.tobytes(), digest_size=16).hexdigest())
             for ref in refs[case.id]:
                 parts += [ref.reader, str(ref.key), str(ref.index)]
                 for file in (file for path in ref.paths for file in files[path]):

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medcnn.data.batch import LABELS, Batch
+from medcnn.data.batch import BOXES, LABELS, Batch
+from medcnn.data.box_moves import cropped
 from medcnn.data.cache import Cache
 from medcnn.data.patches import PatchDraw
 
@@ -74,12 +75,13 @@ class OrderedImages:
         """Whether the cache knows where each image lies in the network's grid."""
         return self.cache.matrices is not None
 
-    def placement(self, place: int) -> tuple[NDArray[np.float64], tuple[int, ...]]:
-        """Matrix from the original's voxel indices to the cached ones, and the original's spatial shape."""
+    def placement(self, place: int) -> tuple[NDArray[np.float64], tuple[int, ...], tuple[float, ...] | None]:
+        """Matrix from the original's voxel indices to the cached ones, the original's spatial shape and spacing."""
         row = int(self.rows[place])
         assert self.cache.matrices is not None
-        matrix = self.cache.matrices[row]
-        return matrix, self.cache.facts[row].shape[1 : len(matrix)]
+        matrix, facts = self.cache.matrices[row], self.cache.facts[row]
+        dims = len(matrix) - 1
+        return matrix, facts.shape[1 : 1 + dims], None if facts.spacing is None else tuple(facts.spacing[:dims])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OrderedImages:
         return self
@@ -175,10 +177,11 @@ class BatchLoader:
     def _batch(self, rows: NDArray[np.int64], keys: NDArray[np.int64]) -> Batch:
         # A padded place repeats a real case; its index says that it does not count.
         real = np.where(rows < 0, max(int(rows.max(initial=0)), 0), rows)
+        starts: NDArray[np.int64] | None = None
         if self.patches is None:
             taken, labels = self.images.take(real), self.images.take_labels(real)
         else:
-            taken, labels = self._draw(self.patches, real, keys)
+            taken, labels, starts = self._draw(self.patches, real, keys)
         images = torch.from_numpy(taken)
         if images.dtype == torch.uint8:
             images = images.to(torch.float32).mul_(self.images.scale)
@@ -186,20 +189,26 @@ class BatchLoader:
         targets = {k: v[positions] for k, v in self.targets.items()}
         if labels is not None:
             targets[LABELS] = torch.from_numpy(labels)
+        if BOXES in targets and self.patches is not None and starts is not None:
+            cropped(targets, starts, self.patches.size)
         return Batch(images, targets, torch.from_numpy(rows.copy()), torch.from_numpy(keys.copy()))
 
     def _draw(
         self, patches: PatchDraw, rows: NDArray[np.int64], keys: NDArray[np.int64]
-    ) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
-        images, labels = [], []
+    ) -> tuple[NDArray[Any], NDArray[np.uint8] | None, NDArray[np.int64]]:
+        """Patches of images and label maps, and where they begin, ``(B, D)``."""
+        images, labels, starts = [], [], []
+        boxes = self.targets.get(BOXES)
         for row, key in zip(rows, keys, strict=True):
             image, mask = self.images.volume(int(row))
-            start = patches.starts(int(row), mask, image.shape[1:], int(key), self.epoch)
+            own = None if boxes is None else boxes[int(row)].numpy()
+            start = patches.starts(int(row), mask, image.shape[1:], int(key), self.epoch, boxes=own)
+            starts.append(start)
             where = (slice(None), *(slice(s, s + n) for s, n in zip(start, patches.size, strict=True)))
             images.append(image[where])
             if mask is not None:
                 labels.append(mask[where])
-        return np.stack(images), np.stack(labels) if labels else None
+        return np.stack(images), np.stack(labels) if labels else None, np.array(starts, np.int64)
 
 
 def occurrences(order: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -28,7 +28,8 @@ class PatchDraw:
     Attributes:
         size: ``(X, Y[, Z])`` of a patch; no volume is smaller.
         foreground: Share of the patches that are centred, as far as the volume's edge allows, on a voxel of a label;
-            the label is drawn among those of the case first, so that small ones are seen as often as large ones.
+            the label is drawn among those of the case first, so that small ones are seen as often as large ones. With
+            boxes: on a place within a box.
         seed: The recipe's seed.
     """
 
@@ -41,7 +42,14 @@ class PatchDraw:
         return self
 
     def starts(
-        self, place: int, labels: NDArray[np.uint8] | None, shape: tuple[int, ...], key: int, epoch: int
+        self,
+        place: int,
+        labels: NDArray[np.uint8] | None,
+        shape: tuple[int, ...],
+        key: int,
+        epoch: int,
+        *,
+        boxes: NDArray[np.float32] | None = None,
     ) -> tuple[int, ...]:
         """First voxel of the patch along each axis.
 
@@ -51,9 +59,12 @@ class PatchDraw:
             shape: Spatial shape of the volume.
             key: What the draw depends on beside seed and epoch: the case and its occurrence in the epoch.
             epoch: The epoch.
+            boxes: ``(M, 2*D)`` corners in the volume, rows of NaN where there is none; they take the place of labels.
         """
         draw = uniforms(self.seed ^ _OWN, epoch, np.array([key]), DRAWS)[0]
         most = [n - m for n, m in zip(shape, self.size, strict=True)]
+        if boxes is not None:
+            return self._at_box(boxes, draw, most)
         wanted = self._voxels(place, labels) if labels is not None and draw[FOREGROUND] < self.foreground else []
         if wanted:
             voxels = wanted[int(draw[LABEL] * len(wanted))]
@@ -61,6 +72,19 @@ class PatchDraw:
             ends = zip(centre, self.size, most, strict=True)
             return tuple(int(min(max(int(c) - m // 2, 0), last)) for c, m, last in ends)
         return tuple(int(u * (last + 1)) for u, last in zip(draw[PLACE:], most, strict=False))
+
+    def _at_box(self, boxes: NDArray[np.float32], draw: NDArray[np.float32], most: Sequence[int]) -> tuple[int, ...]:
+        """A patch around a place in one of the boxes; anywhere where there is none, or the draw says so."""
+        known = boxes[np.isfinite(boxes).all(1)]
+        if not len(known) or draw[FOREGROUND] >= self.foreground:
+            return tuple(int(u * (last + 1)) for u, last in zip(draw[PLACE:], most, strict=False))
+        low, high = np.split(known[int(draw[LABEL] * len(known))], 2)
+        found = []
+        for axis, (m, last) in enumerate(zip(self.size, most, strict=True)):
+            # The whole box is in the patch wherever it fits; which part of the patch it takes is drawn.
+            first, final = sorted((high[axis] - m, low[axis]))
+            found.append(int(min(max(round(first + draw[PLACE + axis] * (final - first)), 0), last)))
+        return tuple(found)
 
     def _voxels(self, place: int, labels: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
         """Flat indices of an even sample of the voxels of each label that is there."""

@@ -18,7 +18,7 @@ from medcnn.errors import ImageError, ModelError
 from medcnn.files import digest
 from medcnn.geometry.grids import Grid, reorient
 from medcnn.geometry.resample import IGNORE, Axis, Fit, plan_axes, sample, sample_labels
-from medcnn.types import Image, LabelSchema
+from medcnn.types import Boxes, Image, LabelSchema, Mask, Target
 
 if TYPE_CHECKING:
     from medcnn.data.batch import Sample
@@ -91,16 +91,23 @@ class MaskReading:
         schema: The labels.
         resample: Bring a mask of another grid to its image's, where both have geometry.
         consensus: The rule where several persons drew a mask: ``staple`` or ``majority``.
+        instances: Keep which of the case's boxes each voxel belongs to, counted from 1, instead of its label.
     """
 
     schema: LabelSchema
     resample: bool = False
     consensus: Literal["majority", "staple"] = "staple"
+    instances: bool = False
 
     @property
     def channels(self) -> int:
         """Channels of the label map: one, or one a label where labels may overlap."""
-        return len(self.schema.classes) if self.schema.multilabel else 1
+        return len(self.schema.classes) if self.overlapping else 1
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether a voxel of the label map may have several labels."""
+        return self.schema.multilabel and not self.instances
 
 
 class Preprocessor:
@@ -109,17 +116,26 @@ class Preprocessor:
     Args:
         section: The recipe's input section.
         masks: How masks are read beside the images; ``None`` where the task needs none.
+        places: Keep where each image lies in the network's grid, as it always is with masks.
     """
 
-    def __init__(self, section: InputSection, masks: MaskReading | None = None) -> None:
+    def __init__(self, section: InputSection, masks: MaskReading | None = None, *, places: bool = False) -> None:
         self.section = section
         self.masks = masks
+        self.places = places or masks is not None
         self.size = tuple(section.size)
         self._steps = _Steps.of(section)
 
     def __getstate__(self) -> dict[str, Any]:
         # The processes that read need the plain values alone, and start faster without the schema's library.
-        return {"size": self.size, "_steps": self._steps, "masks": self.masks}
+        return {"size": self.size, "_steps": self._steps, "masks": self.masks, "places": self.places}
+
+    @property
+    def target_kinds(self) -> tuple[type[Target], ...]:
+        """Kinds of targets that are needed to read a case."""
+        if self.masks is None:
+            return ()
+        return (Mask, Boxes) if self.masks.instances else (Mask,)
 
     @property
     def uniform(self) -> bool:
@@ -152,6 +168,8 @@ class Preprocessor:
         found: dict[str, Any] = {"version": VERSION, "input": steps}
         if self.masks is not None:
             found["masks"] = asdict(self.masks)
+        elif self.places:
+            found["places"] = True
         return digest(json.dumps(found, sort_keys=True).encode())
 
     def __call__(self, image: Image) -> Sample:
@@ -164,7 +182,8 @@ class Preprocessor:
 
         stored, grid, _ = self._run(image)
         array = stored.astype(np.float32) * np.float32(1 / 255) if stored.dtype == np.uint8 else stored
-        return Sample(np.ascontiguousarray(array, np.float32), {}, grid.matrix, grid.original_shape)
+        spacing = None if image.spacing is None else tuple(image.spacing[: len(grid.original_shape)])
+        return Sample(np.ascontiguousarray(array, np.float32), {}, grid.matrix, grid.original_shape, spacing)
 
     def stored(self, image: Image) -> NDArray[Any]:
         """The array as the cache keeps it: uint8, to be divided by 255, for images of 8 bit, else float32.
@@ -187,7 +206,7 @@ class Preprocessor:
         stored, grid, axes = self._run(image)
         if labels is None:
             return Stored(stored, None, grid.matrix)
-        overlapping = self.masks is not None and self.masks.schema.multilabel
+        overlapping = self.masks is not None and self.masks.overlapping
         channels = labels if overlapping else labels[None]
         if channels.ndim - 1 > len(self.size):
             channels = channels[..., 0]

@@ -13,7 +13,7 @@ from medcnn.data.facts import ImageFacts
 from medcnn.data.images import read_case
 from medcnn.data.preprocess import MaskReading, Preprocessor, Stored
 from medcnn.errors import ImageError, MedcnnError
-from medcnn.types import Case, Exclusion, Image, Mask
+from medcnn.types import Boxes, Case, Exclusion, Image, Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Unread:
     passing: bool = False
 
 
-# Facts and array; with a mask asked for also the whole of what is stored, whose array is the same object.
+# Facts and array; with masks or places asked for also the whole of what is stored, whose array is the same object.
 Row = tuple[ImageFacts, NDArray[Any], Stored | None] | Unread
 
 
@@ -45,9 +45,10 @@ def read_row(case: Case, preprocessor: Preprocessor) -> Row:
     try:
         image = read_case(case)
         facts = _facts(case, image)
-        if preprocessor.masks is None:
+        if not preprocessor.places:
             return facts, preprocessor.stored(image), None
-        stored = preprocessor.pair(image, _labels(case, image, preprocessor.masks))
+        labels = None if preprocessor.masks is None else _labels(case, image, preprocessor.masks)
+        stored = preprocessor.pair(image, labels)
         return facts, stored.array, stored
     except ImageError as error:
         return Unread(Exclusion(case.id, error.what, error.where or path), _may_pass(error.__cause__))
@@ -63,11 +64,15 @@ def _labels(case: Case, image: Image, masks: MaskReading) -> NDArray[np.uint8] |
     mask = case.target(Mask)
     if mask is None:
         return None
-    from medcnn.data.labels import read_mask
+    from medcnn.data.labels import instances_of, read_mask
 
-    return read_mask(
+    labels = read_mask(
         mask, masks.schema, image, resample=masks.resample, consensus=masks.consensus, drawn_on=case.images[0]
     )
+    boxes = case.target(Boxes)
+    if not masks.instances or boxes is None:
+        return labels
+    return instances_of(labels, masks.schema, boxes)
 
 
 def _facts(case: Case, image: Image) -> ImageFacts:

@@ -16,13 +16,13 @@ from typing import Any
 from medcnn.data.messages import receive as receive
 from medcnn.data.messages import send as send
 from medcnn.errors import MedcnnError
-from medcnn.types import Case, ImageRef, Mask
+from medcnn.types import Case, ImageRef, Target
 
 # Rows are handed over at least so often, so that little is read again after a crash.
 HAND_OVER_S = 2.0
 _PLACE = struct.Struct("<q")
 
-Item = tuple[str, tuple[ImageRef, ...], Mask | None]
+Item = tuple[str, tuple[ImageRef, ...], tuple[Target, ...]]
 
 
 class Place:
@@ -72,9 +72,9 @@ def serve() -> None:
             items: list[Item] = receive(incoming)
             rows: list[Any] = []
             last = time.monotonic()
-            for number, (name, images, mask) in enumerate(items, 1):
+            for number, (name, images, targets) in enumerate(items, 1):
                 place.set(number)
-                rows.append(read_row(Case(name, images, (mask,) if mask else ()), preprocessor))
+                rows.append(read_row(Case(name, images, targets), preprocessor))
                 if time.monotonic() - last > HAND_OVER_S:
                     send(outgoing, ("part", rows))
                     rows, last = [], time.monotonic()

@@ -25,7 +25,7 @@ from medcnn.data.rows import Row, Unread, first_path, read_row
 from medcnn.data.worker import Place, receive, send
 from medcnn.errors import MedcnnError, RunError
 from medcnn.progress import Progress, Silent
-from medcnn.types import Case, Exclusion, Mask
+from medcnn.types import Case, Exclusion, Target
 
 CHUNK = 256
 CHUNK_BYTES = 16 * 2**20
@@ -92,6 +92,11 @@ def read_rows(
         pool.stop()
 
 
+def _targets(case: Case, kinds: tuple[type[Target], ...]) -> tuple[Target, ...]:
+    """Those targets that a worker needs to read the case."""
+    return tuple(target for target in case.targets if isinstance(target, kinds))
+
+
 class _Chunk:
     """Cases in order, with a place for the row of each."""
 
@@ -123,7 +128,7 @@ class _Worker:
         )
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._inbox.put((preprocessor, self._path))
-        self._masks = preprocessor.masks is not None
+        self._kinds = preprocessor.target_kinds
         self._events = events
         self.chunk: _Chunk | None = None
         self._open: list[int] = []
@@ -139,7 +144,7 @@ class _Worker:
         self._taken = self._seen = 0
         self._since, self.noted = time.monotonic(), False
         cases = [chunk.cases[i] for i in self._open]
-        self._inbox.put([(case.id, case.images, case.target(Mask) if self._masks else None) for case in cases])
+        self._inbox.put([(case.id, case.images, _targets(case, self._kinds)) for case in cases])
 
     def take(self, rows: list[Row]) -> None:
         """Put rows that arrived, the next ones in order, into the chunk."""

@@ -95,7 +95,7 @@ def load_model(path: Path, *, allow_code: Path | None = None) -> Model:
         in_channels=spec["in_channels"],
         outputs=spec["outputs"],
         size=tuple(spec["size"]),
-        **({"dense": True} if task.dense else {}),
+        **task.gives,
         allow_code=allow_code,
     )
     preprocess = Preprocessor.restore(about["preprocess"])

@@ -29,12 +29,14 @@ def build_network(
     outputs: int,
     size: tuple[int, ...],
     dense: bool = False,
+    boxes: bool = False,
     allow_code: Path | None = None,
 ) -> nn.Module:
     """A network with random initial weights that turns ``(B, in_channels, *size)`` into ``(B, outputs)`` logits.
 
     A dense one gives ``(B, outputs, *size)``; in training mode it may give a list of such logits for deep
-    supervision, the finest first and coarser ones after it.
+    supervision, the finest first and coarser ones after it. A detector gives class logits ``(B, N, outputs)`` and box
+    codes ``(B, N, 2*spatial_dims)`` of its N anchors.
 
     Args:
         name: A registered name (``basic_cnn``, ``densenet``, ...) or ``module:Class`` of an installed package.
@@ -44,6 +46,7 @@ def build_network(
         outputs: Logits a case, or a voxel.
         size: Spatial size of the image in px or voxels, ``(X, Y[, Z])``.
         dense: Whether the network must give logits for each voxel.
+        boxes: Whether it must be a detector.
         allow_code: A folder whose modules may be imported too.
 
     Raises:
@@ -60,7 +63,7 @@ def build_network(
     given = {k: v for k, v in (options or {}).items() if k not in OWN_OPTIONS}
     supplied = {"spatial_dims": spatial_dims, "in_channels": in_channels, "outputs": outputs, "size": size}
     network = _built(name, builder, _arguments(name, builder, given, supplied), given)
-    _check(name, network, in_channels=in_channels, outputs=outputs, size=size, dense=dense)
+    _check(name, network, in_channels=in_channels, outputs=outputs, size=size, dense=dense, boxes=boxes)
     return network
 
 
@@ -102,7 +105,9 @@ def _arguments(
     return {**given, **{k: v for k, v in supplied.items() if anything or k in accepted}}
 
 
-def _check(name: str, network: Any, *, in_channels: int, outputs: int, size: tuple[int, ...], dense: bool) -> None:
+def _check(
+    name: str, network: Any, *, in_channels: int, outputs: int, size: tuple[int, ...], dense: bool, boxes: bool
+) -> None:
     """Run zeros through the network; raise where it fails or gives anything but logits of the shape expected."""
     import torch
     from torch import nn
@@ -124,6 +129,13 @@ def _check(name: str, network: Any, *, in_channels: int, outputs: int, size: tup
             todo="an image that is too small for the network is the usual cause: use a larger input.size "
             f"or a shallower network ({'small_unet' if dense else 'small_resnet'} works at any size)",
         ) from error
+    if boxes:
+        _check_detector(name, result, cases, outputs, len(size))
+        return
+    if _is_detector(result, cases):
+        raise ModelError(
+            f"{name} is a detector", where="model", todo="use it with task: detection, or another network here"
+        )
     if not isinstance(result, torch.Tensor):
         raise ModelError(
             f"{name} gives a {type(result).__name__} instead of a tensor",
@@ -138,6 +150,29 @@ def _check(name: str, network: Any, *, in_channels: int, outputs: int, size: tup
             where="model",
             todo=_way_out(found, expected, dense=dense),
         )
+
+
+def _check_detector(name: str, result: Any, cases: int, outputs: int, dims: int) -> None:
+    """Raise unless a network gave logits and box codes of the same anchors."""
+    if not _is_detector(result, cases):
+        raise ModelError(
+            f"{name} is no detector", where="model", todo="this task needs one that gives boxes, such as retinanet"
+        )
+    logits, codes = (tensor.shape[2] for tensor in result)
+    if (logits, codes) != (outputs, 2 * dims):
+        raise ModelError(
+            f"{name} gives {logits} logits and {codes} codes an anchor",
+            where="model",
+            todo=f"give {outputs} logits and {2 * dims} codes",
+        )
+
+
+def _is_detector(result: Any, cases: int) -> bool:
+    """Whether a network gave ``(B, N, classes)`` and ``(B, N, codes)``."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        return False
+    shapes = [tuple(getattr(tensor, "shape", ())) for tensor in result]
+    return all(len(shape) == 3 for shape in shapes) and shapes[0][:2] == shapes[1][:2] and shapes[0][0] == cases
 
 
 def _way_out(found: tuple[int, ...], expected: tuple[int, ...], *, dense: bool) -> str:

@@ -30,12 +30,14 @@ class TrainingFacts:
         class_labelled: ``(C,)`` cases of the training part in which the class's state is known.
         value_mean: Mean of a continuous label; 0 without one.
         value_std: Its standard deviation; 1 without one.
+        box_sizes: ``(N, D)`` sides of the boxes of the training part, in voxels of the network's image.
     """
 
     class_counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     class_labelled: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     value_mean: float = 0.0
     value_std: float = 1.0
+    box_sizes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,12 @@ class Beside:
     notes: tuple[str, ...] = ()
 
 
+def together(written: Iterable[Beside]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """The files and the notes of several companions."""
+    every = list(written)
+    return tuple(f for one in every for f in one.files), tuple(n for one in every for n in one.notes)
+
+
 class Companion(Protocol):
     """Writes another form of a mask or of boxes beside it, such as a DICOM object or a picture."""
 
@@ -115,11 +123,14 @@ class Companion(Protocol):
         """
 
 
-class LabelMaps(Protocol):
+class CachedImages(Protocol):
     """The cached images and label maps of a run, as a task may look at those of the training part."""
 
     def volume(self, row: int) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         """Views of one image ``(C, *spatial)`` and its label map ``(K, *spatial)``."""
+
+    def placement(self, place: int) -> tuple[NDArray[np.float64], tuple[int, ...], tuple[float, ...] | None]:
+        """How an image lies in the network's grid: what :class:`Placement` is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +168,10 @@ class TaskModel(nn.Module, ABC):
     def adopt(self, section: InputSection) -> None:
         """Take note of the size of the network's input and of the axes along which images are symmetric."""
 
+    def remarks(self) -> tuple[str, ...]:
+        """What was fitted on the training part, in sentences for the user."""
+        return ()
+
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Scalar float32 losses by name; their sum is minimised. Cases without a label do not count."""
@@ -178,7 +193,9 @@ class Task(ABC):
         target: The kind of target that cases must carry.
         monitor: The validation figure by which checkpoints are chosen.
         mode: ``max`` or ``min``.
-        dense: Whether the network gives a value for each voxel, ``(B, outputs, *spatial)``.
+        gives: What the network gives, as :func:`~medcnn.models.build.build_network` is told: nothing for one value a
+            case, ``dense`` for one a voxel, ``boxes`` for a detector.
+        places: Whether targets or predictions lie on the image's grid, so that its place in the network's is kept.
         keeps_files: Whether :meth:`keep` writes a file for each prediction.
         plannable: Whether network, patch and batch may be planned (``auto`` in a recipe).
     """
@@ -187,7 +204,8 @@ class Task(ABC):
     target: ClassVar[type[Target]]
     monitor: ClassVar[str]
     mode: ClassVar[Literal["max", "min"]] = "max"
-    dense: ClassVar[bool] = False
+    gives: ClassVar[Mapping[str, bool]] = {}
+    places: ClassVar[bool] = False
     keeps_files: ClassVar[bool] = False
     plannable: ClassVar[bool] = False
 
@@ -225,11 +243,19 @@ class Task(ABC):
         """How masks become label maps beside the cached images; ``None`` where the task needs none."""
         return None
 
-    def study_training(self, folder: Path, maps: LabelMaps, places: Sequence[int]) -> None:  # noqa: B027
-        """Look at the label maps of a fold's training part, before it is trained.
+    def study_training(  # noqa: B027
+        self, folder: Path, images: CachedImages, places: Sequence[int], targets: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Look at the label maps or targets of a fold's training part, before it is trained.
 
         Leaves in the fold's folder what the trivial baseline needs; raises
         :class:`~medcnn.errors.DataError` where nothing can be learned from them.
+
+        Args:
+            folder: Of the fold.
+            images: The cached images of all cases.
+            places: Those of the training part.
+            targets: Encoded targets of all cases, by place.
         """
 
     def keep(
@@ -269,8 +295,13 @@ class Task(ABC):
         """The target of a case as arrays of a fixed shape (missing labels included)."""
 
     @abstractmethod
-    def facts(self, cases: Sequence[Case]) -> TrainingFacts:
-        """What the loss needs to know of the training part."""
+    def facts(self, cases: Sequence[Case], targets: Mapping[str, NDArray[Any]] | None = None) -> TrainingFacts:
+        """What the loss and the network need to know of the training part.
+
+        Args:
+            cases: The cases of the training part.
+            targets: Their encoded targets, in the network's grid.
+        """
 
     @abstractmethod
     def class_weights(self, wanted: str | Sequence[float] | None, facts: TrainingFacts) -> Tensor | None:

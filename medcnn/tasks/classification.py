@@ -258,7 +258,7 @@ class ClassificationTask(Task):
         states = np.array([e["states"] for e in encoded], np.float64).reshape(-1, self.outputs)
         return states, np.array([e["valid"] for e in encoded], bool).reshape(-1, self.outputs)
 
-    def facts(self, cases: Sequence[Case]) -> TrainingFacts:
+    def facts(self, cases: Sequence[Case], targets: Mapping[str, NDArray[Any]] | None = None) -> TrainingFacts:
         """Cases by class, and for several labels also how many are labelled."""
         states, valid = self._states(cases)
         return TrainingFacts(class_counts=states.sum(0), class_labelled=valid.sum(0).astype(np.float64))

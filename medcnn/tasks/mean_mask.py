@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medcnn.errors import DataError
 from medcnn.files import open_atomic
 from medcnn.geometry.resample import IGNORE
-from medcnn.tasks.base import LabelMaps, Placement
+from medcnn.tasks.base import CachedImages, Placement
 from medcnn.tasks.mask_predictions import decided_labels
 from medcnn.types import LabelSchema, MapPrediction
 
@@ -70,7 +70,7 @@ class MeanMask:
         return decided_labels(MapPrediction(maps), Placement(step @ placement.matrix, placement.shape), schema)
 
 
-def mean_training_mask(maps: LabelMaps, places: Sequence[int], schema: LabelSchema) -> MeanMask:
+def mean_training_mask(maps: CachedImages, places: Sequence[int], schema: LabelSchema) -> MeanMask:
     """The mask that, the same for every image, has the best mean Dice on the training part.
 
     For each label the voxels in which at least a share of the training masks have it; the share is the best of a

@@ -165,7 +165,7 @@ class RegressionTask(Task):
         value = self._value(case)
         return {"value": np.array([value or 0.0], np.float32), "valid": np.array([value is not None])}
 
-    def facts(self, cases: Sequence[Case]) -> TrainingFacts:
+    def facts(self, cases: Sequence[Case], targets: Mapping[str, NDArray[Any]] | None = None) -> TrainingFacts:
         """Mean and standard deviation of the training part."""
         values = [v for v in (self._value(case) for case in cases) if v is not None]
         return TrainingFacts(value_mean=float(np.mean(values)), value_std=float(np.std(values)) or 1.0)

@@ -23,15 +23,16 @@ from medcnn.evaluation.segmentation_case import validation_scores_masks
 from medcnn.geometry.resample import IGNORE
 from medcnn.recipe.schema import InputSection
 from medcnn.tasks.base import (
+    CachedImages,
     Companion,
     Drawn,
     EvaluationOptions,
-    LabelMaps,
     Placement,
     Row,
     Task,
     TaskModel,
     TrainingFacts,
+    together,
 )
 from medcnn.tasks.dense import mirrored_maps, sliding_maps, swapped_labels
 from medcnn.tasks.mask_evaluation import choose_postprocessing, evaluate_masks
@@ -40,6 +41,7 @@ from medcnn.tasks.mask_predictions import decided_labels, label_fractions, mean_
 from medcnn.tasks.mean_mask import MeanMask, mean_training_mask
 from medcnn.types import (
     Case,
+    ClassLabel,
     Dataset,
     LabelClass,
     LabelSchema,
@@ -130,12 +132,13 @@ class SegmentationTask(Task):
         consensus: The rule where several persons drew a mask.
         postprocess: ``auto`` keeps the largest component of a label, takes small ones away or fills holes, where
             validation says that it helps.
+        classes: Names of the exclusive classes that cases have beside their masks, by which a split is balanced.
     """
 
     name: ClassVar[str] = "segmentation"
     target: ClassVar[type[Mask]] = Mask
     monitor: ClassVar[str] = "dice"
-    dense: ClassVar[bool] = True
+    gives: ClassVar[Mapping[str, bool]] = {"dense": True}
     keeps_files: ClassVar[bool] = True
     plannable: ClassVar[bool] = True
 
@@ -150,11 +153,13 @@ class SegmentationTask(Task):
         resample: bool = False,
         consensus: Literal["majority", "staple"] = "staple",
         postprocess: Literal["auto", "none"] = "none",
+        classes: tuple[str, ...] = (),
     ) -> None:
         self._schema = schema
         self.overlap, self.window_batch, self.mirror = overlap, window_batch, mirror
         self.pairs = tuple((first, second) for first, second in pairs)
         self.resample, self.consensus, self.postprocess = resample, consensus, postprocess
+        self.classes = classes
 
     @classmethod
     def create(
@@ -200,9 +205,11 @@ class SegmentationTask(Task):
             raise DataError(
                 f"there is no label {unknown[0]!r}", where="task.pairs", todo=f"choose from {', '.join(schema.names)}"
             )
+        own = dataset.labels.get("class")
+        classes = own.names if own is not None and not own.multilabel else ()
         return cls(
             schema, overlap=overlap, window_batch=window_batch, mirror=mirror, pairs=pairs, resample=resample,
-            consensus=consensus, postprocess=postprocess,
+            consensus=consensus, postprocess=postprocess, classes=classes,
         )  # fmt: skip
 
     @classmethod
@@ -256,8 +263,7 @@ class SegmentationTask(Task):
         """Channels in the order of a mirror image; ``None`` where no labels are paired."""
         if not self.pairs:
             return None
-        offset = self.outputs - len(self._schema.classes)
-        order = list(range(self.outputs))
+        offset, order = self.outputs - len(self._schema.classes), list(range(self.outputs))
         for first, second in self.pairs:
             a, b = self._schema.index(first) + offset, self._schema.index(second) + offset
             order[a], order[b] = b, a
@@ -269,8 +275,11 @@ class SegmentationTask(Task):
         return labels if order is None else swapped_labels(labels, mirrored, order, overlapping=self._schema.multilabel)
 
     def stratum(self, case: Case) -> str | None:
-        """All cases with a mask are alike to the split."""
-        return "with a mask" if case.target(Mask) is not None else None
+        """The class of a case with a mask, where the dataset has classes too; else all of them are alike."""
+        if case.target(Mask) is None:
+            return None
+        label = case.target(ClassLabel)
+        return "with a mask" if label is None or label.index is None or not self.classes else self.classes[label.index]
 
     def check(self, parts: Mapping[Part, Sequence[Case]]) -> list[str]:
         """A training part without cases is an error."""
@@ -286,7 +295,7 @@ class SegmentationTask(Task):
         """Nothing: the label maps lie in the cache."""
         return {}
 
-    def facts(self, cases: Sequence[Case]) -> TrainingFacts:
+    def facts(self, cases: Sequence[Case], targets: Mapping[str, NDArray[Any]] | None = None) -> TrainingFacts:
         """Nothing that is known without the masks."""
         return TrainingFacts()
 
@@ -317,13 +326,15 @@ class SegmentationTask(Task):
             )
         return SegmentationModel(network, loss, self)
 
-    def study_training(self, folder: Path, maps: LabelMaps, places: Sequence[int]) -> None:
+    def study_training(
+        self, folder: Path, images: CachedImages, places: Sequence[int], targets: Mapping[str, NDArray[Any]]
+    ) -> None:
         """Keep the mean mask of the training part, the trivial baseline.
 
         Raises:
             DataError: If no voxel of the training part has a label.
         """
-        mean_training_mask(maps, places, self._schema).save(folder)
+        mean_training_mask(images, places, self._schema).save(folder)
 
     def score(self, rows: Sequence[Row]) -> dict[str, float]:
         """Mean Dice over cases and labels, and of each label."""
@@ -354,9 +365,7 @@ class SegmentationTask(Task):
             mean = baseline.placed(placement, prediction.probabilities.shape[1:], self._schema)
             write_mask(folder / "baseline", file_stem(case.id), mean, self._schema, image)
         volumes, unit = volumes_of(labels, self._schema, image)
-        others = tuple(file for one in beside for file in one.files)
-        notes = tuple(note for one in beside for note in one.notes)
-        return MaskFile(tuple(path.name for path in paths), volumes, unit, others, notes)
+        return MaskFile(tuple(path.name for path in paths), volumes, unit, *together(beside))
 
     def write(self, folder: Path, cases: Sequence[str], predictions: Sequence[Prediction], part: str) -> Path:
         """``<part>.csv`` with the file and the volumes of each case."""

@@ -79,9 +79,9 @@ def make_fold(
     callbacks: Sequence[Any],
 ) -> Fold:
     """The network, its loss and its data for one fold."""
-    wanted = set(prepared.split.part(number, "training"))
-    cases = [case for case in prepared.dataset.cases if case.id in wanted]
-    facts = prepared.task.facts(cases)
+    training = prepared.places(number, "training")
+    cases = [prepared.dataset.cases[place] for place in training]
+    facts = prepared.task.facts(cases, {key: values[training] for key, values in targets.items()})
     weights = prepared.task.class_weights(recipe.training.class_weights, facts)
     chosen = recipe.training.loss
     loss_name = chosen.name if chosen else prepared.task.default_loss
@@ -94,9 +94,10 @@ def make_fold(
     network, spec = make_network(recipe, prepared.task, allow_code, progress)
     model = prepared.task.build(network, loss, facts)
     model.adopt(recipe.input)
-    training = prepared.places(number, "training")
+    for line in model.remarks():
+        progress.say(line)
     if processes.is_main():
-        prepared.task.study_training(folder, prepared.images, training.tolist())
+        prepared.task.study_training(folder, prepared.images, training.tolist(), targets)
     patches = patch_draw(recipe)
     times = recipe.input.patches.per_case if patches else 1
     strata = [prepared.task.stratum(case) for case in cases for _ in range(times)]
@@ -147,7 +148,7 @@ def make_network(
         in_channels=recipe.input.channels,
         outputs=task.outputs,
         size=recipe.input.size,
-        **({"dense": True} if task.dense else {}),
+        **task.gives,
         allow_code=allow_code,
     )
     weights = recipe.model.options.get("weights")

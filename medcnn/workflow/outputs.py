@@ -74,7 +74,7 @@ def describe_network(recipe: Recipe, *, allow_code: Path | None = None) -> list[
         in_channels=recipe.input.channels,
         outputs=outputs,
         size=recipe.input.size,
-        **({"dense": True} if registry.load("tasks", recipe.task.name).dense else {}),
+        **registry.load("tasks", recipe.task.name).gives,
         allow_code=allow_code,
     )
     return describe(network, (recipe.input.channels, *recipe.input.size))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from medcnn import registry
 from medcnn.data.audit import Audit, audit, surplus, write_audit
 from medcnn.data.audit_images import target_key
+from medcnn.data.batch import BOXES
 from medcnn.data.cache import Cache, build_cache, estimate
 from medcnn.data.cases_csv import write_cases, write_exclusions
 from medcnn.data.dataset import load_dataset
@@ -24,6 +25,7 @@ from medcnn.data.preprocess import Preprocessor
 from medcnn.data.split import Split, make_split, write_split
 from medcnn.errors import DataError
 from medcnn.files import digest, write_json, write_text
+from medcnn.geometry.boxes import map_boxes
 from medcnn.inference.hardware import Hardware, available_cores
 from medcnn.progress import Progress
 from medcnn.recipe.auto import concrete, planned_keys
@@ -72,7 +74,18 @@ class Prepared:
     def targets(self) -> dict[str, NDArray[Any]]:
         """Encoded targets, a row a case of ``cases.csv``."""
         encoded = [self.task.encode(case) for case in self.dataset.cases]
+        if self.task.places and self.cache.matrices is not None:
+            matrices = (self.cache.matrices[self.rows[case.id]] for case in self.dataset.cases)
+            encoded = [in_grid(one, matrix) for one, matrix in zip(encoded, matrices, strict=True)]
         return {key: np.stack([e[key] for e in encoded]) for key in encoded[0]}
+
+
+def in_grid(encoded: Mapping[str, NDArray[Any]], matrix: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    """Encoded targets with the boxes brought from the original image's grid to the network's."""
+    moved = dict(encoded)
+    if BOXES in moved:
+        moved[BOXES] = map_boxes(moved[BOXES], matrix)
+    return moved
 
 
 def cache_folder(recipe: Recipe) -> Path:
@@ -97,7 +110,7 @@ def prepare(
     task.check_evaluation(recipe.evaluation)
     labelled, unlabelled = divide_labelled(found.cases, task)
     section = first_input(recipe, labelled)
-    preprocessor = Preprocessor(section, task.masks)
+    preprocessor = Preprocessor(section, task.masks, places=task.places)
     disk, memory = estimate(labelled, section)
     progress.say(
         f"{len(labelled):,} cases; the preprocessed cache needs {disk / 2**20:,.0f} MB of disk, "
@@ -143,7 +156,7 @@ def reopen(run: Run, progress: Progress) -> Prepared:
     if cache is None:
         cache = build_cache(
             dataset.cases,
-            Preprocessor(first_input(recipe, dataset.cases), task.masks),
+            Preprocessor(first_input(recipe, dataset.cases), task.masks, places=task.places),
             cache_folder(recipe),
             workers=available_cores(),
             progress=progress,
@@ -176,7 +189,7 @@ def of_fold(prepared: Prepared, recipe: Recipe, number: int, progress: Progress)
         progress.start("preprocessing as planned", len(cases), "images")
         return build_cache(
             cases,
-            Preprocessor(own.input, prepared.task.masks),
+            Preprocessor(own.input, prepared.task.masks, places=prepared.task.places),
             cache_folder(recipe),
             workers=available_cores(),
             progress=progress,

@@ -149,6 +149,9 @@ class Detections:
         name, target, average, unit = key
         text = label_of(name, self.settings.per)
         agnostic = self.several and unit == "object" and target is None and average is None
+        if unit == "image":
+            # Beside figures of objects the unit must be said.
+            return f"{text}, by image"
         return f"{text}, {AGNOSTIC}" if agnostic else text
 
     def value(self, key: Key) -> Value:
@@ -309,9 +312,9 @@ class Detections:
 
 
 def _froc(found: Candidates, weights: Array | None, shares: Array) -> Array:
-    """The sensitivities at the seven rates, and their mean."""
+    """The mean of the sensitivities at the seven rates, and these."""
     seven: NDArray[Any] = sensitivities_at(found, FROC_RATES, weights, shares)
-    return np.concatenate([seven, seven.mean(1, keepdims=True)], axis=1)
+    return np.concatenate([seven.mean(1, keepdims=True), seven], axis=1)
 
 
 def _precision(found: Candidates, weights: Array | None, shares: Array) -> Array:

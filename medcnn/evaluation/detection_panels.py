@@ -16,7 +16,6 @@ from medcnn.evaluation.detection_words import (
     CURVES,
     FINDINGS,
     MAIN_RATE,
-    OBJECTS,
     OVERLAPS,
     label_of,
     per_words,
@@ -60,12 +59,12 @@ def _targets(detections: Detections) -> list[tuple[str, str | None]]:
 
 
 def froc_table(detections: Detections) -> TablePanel:
-    """Sensitivities at the seven rates, and their mean."""
+    """The mean of the sensitivities at the seven rates, and these."""
     rows = [
         [title, *(detections.figure((name, target, None, "object")) for name in CURVES)]
         for title, target in _targets(detections)
     ]
-    header = ["Objects", *(rate_head(rate) for rate in AT_RATES.values()), "Mean"]
+    header = ["Objects", "Mean", *(rate_head(rate) for rate in AT_RATES.values())]
     caption = (
         f"Share of the objects that is found, at so many {per_words(detections.settings.per)}. A row by class matches "
         "boxes of that class alone."
@@ -125,9 +124,9 @@ def outcome_table(detections: Detections) -> TablePanel:
         tp, fp, fn, tn = (int(v.sum()) for v in source.four)
         unknown = int(np.isnan(source.findings.positive).sum())
         rows.append([f"{source.unit}s", tp, int(source.misplaced.sum()), fn, fp, tn, unknown])
-    header = ["Unit", "Rightly positive", "of these off the object", "Missed", "False alarm", "Rightly negative"]
+    header = ["Unit", "Rightly positive", "Of these off the object", "Missed", "False alarm", "Rightly negative"]
     caption = "Not known: with ignored regions alone, which count neither way."
-    return TablePanel("outcomes", "Numbers of images", [*header, "Not known"], rows, caption)
+    return TablePanel("outcomes", "Right and wrong", [*header, "Not known"], rows, caption)
 
 
 def threshold_table(detections: Detections, thresholds: Sequence[Mapping[str, float]]) -> TablePanel:
@@ -147,17 +146,11 @@ def _compared(detections: Detections) -> list[Key]:
     """The figures that subgroups and folds are compared by."""
     keys: list[Key] = [(MAIN_RATE, None, None, "object"), ("average_precision_50", None, None, "object")]
     keys += [("average_precision_50", None, "macro", "object")] if detections.several else []
-    keys += [(k, None, None, "object") for k in OBJECTS]
-    return [*keys, ("f1", None, None, "image")]
+    return [*keys, ("f1", None, None, "object"), ("f1", None, None, "image")]
 
 
 def _heads(detections: Detections, keys: Sequence[Key]) -> list[str]:
-    heads = []
-    for key in keys:
-        text = detections.label(key)
-        by = {"image": " by image", "object": ""}[key[3]]
-        heads.append(f"{text}{', mean over classes' if key[2] == 'macro' else ''}{by}")
-    return heads
+    return [f"{detections.label(k)}{', mean over classes' if k[2] == 'macro' else ''}" for k in keys]
 
 
 def _plain(detections: Detections, keys: Sequence[Key]) -> list[Figure]:

@@ -109,7 +109,7 @@ def size_table(detections: Detections, matched: Matched, sizes: Sizes) -> TableP
         why = "" if references.any() else "not defined: no such object in the reference"
         rows.append(
             [
-                name, sizes.words(place), int(references.sum()),
+                name, sizes.words(place),
                 detections.told(("sensitivity", name, None, "object"), value, why),
                 detections.told(("sensitivity_at_1", name, None, "object"), curve, why),
             ]
@@ -117,7 +117,7 @@ def size_table(detections: Detections, matched: Matched, sizes: Sizes) -> TableP
     caption = f"By the longest edge of the reference box, whatever the class; the limits are {sizes.origin}."
     if sizes.others:
         caption += f" {sizes.others:,} images in another unit than {sizes.unit} are left out."
-    header = ["Size", "Longest edge", "Objects", "Sensitivity at the operating point"]
+    header = ["Size", "Longest edge", "Sensitivity at the operating point"]
     header.append(label_of("sensitivity_at_1", detections.settings.per))
     return TablePanel("by-size", "Objects by size", header, rows, caption)
 

@@ -8,7 +8,7 @@ from medcnn.evaluation.detection_scene import LOOSE_IOU, USUAL_IOU
 
 AT_RATES = {f"sensitivity_at_{rate:g}": rate for rate in FROC_RATES}
 FROC = "froc"
-CURVES = (*AT_RATES, FROC)
+CURVES = (FROC, *AT_RATES)
 MAIN_RATE = "sensitivity_at_1"
 OVERLAPS = {
     "average_precision_10": (LOOSE_IOU,),

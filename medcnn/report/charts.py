@@ -29,6 +29,7 @@ _OVERLAID = 3
 _SHORT_NAME = 14
 _NEAR_TOP = 0.97
 _WHOLE = 0.9
+_FEW_DECADES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def draw_curves(panel: CurvePanel, pens: Sequence[Pen] | None = None) -> ChartBl
     figure, axes = _axes(_SQUARE if unit_square else _SIZE)
     notes: list[str] = []
     if panel.x_log:
-        axes.set_xscale("log")
+        _log_axis(axes, panel)
     if panel.diagonal:
         axes.axline((0, 0), slope=1, color="#8a949e", linewidth=0.8, linestyle=(0, (3, 2)), zorder=1)
     banded = _banded(panel)
@@ -235,6 +236,24 @@ def _legend(axes: Any, panel: CurvePanel, pens: Sequence[Pen]) -> list[LegendEnt
     if panel.diagonal:
         legend.append(LegendEntry("reference: x = y", "#8a949e", "3 2"))
     return legend
+
+
+def _log_axis(axes: Any, panel: CurvePanel) -> None:
+    """Ticks at powers of ten; over few of them at powers of two, those below 1 as fractions."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    if panel.x_range is not None and panel.x_range[1] < _FEW_DECADES * panel.x_range[0]:
+        axes.xaxis.set_major_locator(LogLocator(base=2))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+
+
+def _power(value: float) -> str:
+    """``1/8``, ``0.1``, ``4``."""
+    inverse = 1 / value
+    whole = inverse.is_integer() and int(inverse).bit_count() == 1
+    return f"1/{inverse:.0f}" if value < 1 and whole else f"{value:g}"
 
 
 def _level(series: Series) -> bool:

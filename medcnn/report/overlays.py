@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ _LEAST_SHOWN = 0.2
 _MARGIN, _LEAST_MARGIN = 0.6, 12
 _DOTS = 100
 _HEX = re.compile(r"#[0-9a-fA-F]{6}")
-_SOLID, _DASHED = "solid", (0, (2.2, 1.4))
+SOLID, DASHED = "solid", (0, (2.2, 1.4))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,14 +85,15 @@ def draw_overlay(
         ``(Y, X, 3)``.
     """
     planes = _planes(image, reference, prediction, len(colours), overlapping)
-    low, high = _window(image, planes, window)
-    return _drawn([_shaded(p, low, high) for p in planes], colours, side)
+    low, high = grey_scale(image, [p.image for p in planes], window)
+    planes = [replace(p, image=shaded(p.image, low, high)) for p in planes]
+    return arranged([p.size for p in planes], side, lambda axes, i: _fill(axes, planes[i], colours))
 
 
 def _planes(
     image: Image, reference: NDArray[np.uint8], prediction: NDArray[np.uint8], labels: int, overlapping: bool
 ) -> list[_Plane]:
-    array, spacing = _pixels(image), image.spacing
+    array, spacing = shown_pixels(image), image.spacing
     dims = array.ndim - 1
     steps = list(spacing[:dims]) if spacing is not None and len(spacing) >= dims else [1.0] * dims
     stack = [array, *((m if overlapping else m[np.newaxis]) for m in (reference, prediction))]
@@ -125,22 +126,30 @@ def _plane(cut: Sequence[NDArray[Any]], steps: tuple[float, float], labels: int,
     return _Plane(picture, cut[1] == values, cut[2] == values, steps)
 
 
-def _pixels(image: Image) -> NDArray[Any]:
+def shown_pixels(image: Image) -> NDArray[Any]:
     """``(1, X, Y[, Z])``, or ``(3, X, Y)`` in colour."""
     array = image.array
     colour = array.ndim == 3 and array.shape[0] == 3 and array.dtype == np.uint8
     return array if colour else array[:1]
 
 
+def anatomical_axes(affine: Any) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    """Which axes of a volume run to the patient's left, to posterior and to superior, as near as the grid allows.
+
+    Returns:
+        The axis of the volume that becomes each of the three, and whether it is turned round.
+    """
+    order = axis_order(affine)
+    source = tuple(next(v for v, (world, _) in enumerate(order) if world == w) for w in range(3))
+    return source, tuple((order[source[v]][1] > 0) == (v < 2) for v in range(3))
+
+
 def _turned(
     stack: Sequence[NDArray[Any]], steps: Sequence[float], affine: Any
 ) -> tuple[list[NDArray[Any]], list[float]]:
-    """Arrays whose axes run to the patient's left, to posterior and to superior, as near as the grid allows."""
-    order = axis_order(affine)
-    source = [next(v for v, (world, _) in enumerate(order) if world == w) for w in range(3)]
-    flips = [v + 1 for v in range(3) if (order[source[v]][1] > 0) == (v < 2)]
-    turned = [np.flip(a.transpose(0, *(v + 1 for v in source)), tuple(flips)) for a in stack]
-    return turned, [steps[v] for v in source]
+    source, turned = anatomical_axes(affine)
+    flips = tuple(v + 1 for v in range(3) if turned[v])
+    return [np.flip(a.transpose(0, *(v + 1 for v in source)), flips) for a in stack], [steps[v] for v in source]
 
 
 def _surroundings(either: NDArray[np.bool_]) -> tuple[slice, ...]:
@@ -155,14 +164,22 @@ def _surroundings(either: NDArray[np.bool_]) -> tuple[slice, ...]:
     )
 
 
-def _window(image: Image, planes: Sequence[_Plane], given: tuple[float | None, float | None]) -> tuple[float, float]:
-    """Lower and upper end of the grey scale."""
+def grey_scale(
+    image: Image, pictures: Sequence[NDArray[Any]], given: tuple[float | None, float | None]
+) -> tuple[float, float]:
+    """Lower and upper end of the grey scale.
+
+    Args:
+        image: The image, with its type and its file's own window.
+        pictures: What is shown of it.
+        given: The ends as wanted; where absent as :func:`draw_overlay` says.
+    """
     low, high = given
     if low is not None and high is not None:
         return low, high
     if image.array.dtype == np.uint8 and "window" not in image.header:
         return 0.0, 255.0
-    values = np.concatenate([p.image.ravel() for p in planes]).astype(np.float64)
+    values = np.concatenate([p.ravel() for p in pictures]).astype(np.float64)
     values = values[np.isfinite(values)]
     first, last = (float(v) for v in np.percentile(values, _WINDOW_PERCENTILES)) if len(values) else (0.0, 1.0)
     stored = image.header.get("window")
@@ -175,42 +192,59 @@ def _window(image: Image, planes: Sequence[_Plane], given: tuple[float | None, f
     return first, max(last, first + 1e-6)
 
 
-def _shaded(plane: _Plane, low: float, high: float) -> _Plane:
-    """The plane with its image as 8-bit grey or colour."""
-    if plane.image.ndim == 3:
-        return plane
-    scaled = (np.nan_to_num(plane.image.astype(np.float64), nan=low, posinf=high, neginf=low) - low) / (high - low)
-    return _Plane((np.clip(scaled, 0, 1) * 255).astype(np.uint8), plane.reference, plane.prediction, plane.steps)
+def shaded(picture: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """A picture ``(Y, X)`` as 8-bit grey; one in colour as it is."""
+    if picture.ndim == 3:
+        return picture
+    scaled = (np.nan_to_num(picture.astype(np.float64), nan=low, posinf=high, neginf=low) - low) / (high - low)
+    return (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
 
 
-def _drawn(planes: Sequence[_Plane], colours: Sequence[str], side: int) -> NDArray[np.uint8]:
+def arranged(sizes: Sequence[tuple[float, float]], side: int, fill: Callable[[Any, int], None]) -> NDArray[np.uint8]:
+    """Pictures side by side, in one scale.
+
+    Args:
+        sizes: Height and width of each, in one unit.
+        side: Longest side of the largest in px.
+        fill: Draws the i-th one on its axes.
+
+    Returns:
+        ``(Y, X, 3)``.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    scale = side / max(max(p.size) for p in planes)
-    widths = [max(p.size[1] * scale, 1.0) for p in planes]
-    height = max(p.size[0] * scale for p in planes)
+    scale = side / max(max(size) for size in sizes)
+    widths = [max(size[1] * scale, 1.0) for size in sizes]
+    height = max(size[0] * scale for size in sizes)
     gap = 4.0
-    total = sum(widths) + gap * (len(planes) - 1)
+    total = sum(widths) + gap * (len(sizes) - 1)
     figure = Figure(figsize=(total / _DOTS, height / _DOTS), dpi=_DOTS, facecolor="black")
     canvas: Any = FigureCanvasAgg(figure)
     left = 0.0
-    for plane, width in zip(planes, widths, strict=True):
-        own = plane.size[0] * scale
-        axes = figure.add_axes((left / total, (height - own) / 2 / height, width / total, own / height))
-        _fill(axes, plane, colours)
+    for i, (size, width) in enumerate(zip(sizes, widths, strict=True)):
+        own = size[0] * scale
+        fill(figure.add_axes((left / total, (height - own) / 2 / height, width / total, own / height)), i)
         left += width + gap
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def show(axes: Any, picture: NDArray[np.uint8]) -> None:
+    """Fill axes with a picture ``(Y, X)`` or ``(Y, X, 3)``; pixel i covers i - 0.5 to i + 0.5."""
+    rows, columns = picture.shape[:2]
+    axes.set_axis_off()
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, aspect="auto", interpolation="bilinear")
+    axes.set_xlim(-0.5, columns - 0.5)
+    axes.set_ylim(rows - 0.5, -0.5)
+
+
 def _fill(axes: Any, plane: _Plane, colours: Sequence[str]) -> None:
     rows, columns = plane.image.shape[:2]
-    axes.set_axis_off()
-    axes.imshow(plane.image, cmap="gray", vmin=0, vmax=255, aspect="auto", interpolation="bilinear")
+    show(axes, plane.image)
     # A margin of one voxel closes contours at the edge.
     x, y = np.arange(-1, columns + 1), np.arange(-1, rows + 1)
-    for masks, style in ((plane.reference, _SOLID), (plane.prediction, _DASHED)):
+    for masks, style in ((plane.reference, SOLID), (plane.prediction, DASHED)):
         for mask, colour in zip(masks, colours, strict=True):
             if mask.any():
                 padded = np.pad(mask, 1).astype(np.float32)

@@ -1,17 +1,30 @@
-"""Pictures of cases for a report: the original image, grey, at the middle of a volume, or with contours of masks."""
+"""Pictures of cases for a report: the original image, grey, at the middle of a volume, or with what was found in it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.data.images import read_case
 from medcnn.errors import ImageError, MedcnnError
-from medcnn.types import Image
+from medcnn.types import Case, Image
+from medcnn.workflow.box_pictures import FoundBoxes
 from medcnn.workflow.contours import Contours
 from medcnn.workflow.folder import Run
+
+
+class Drawing(Protocol):
+    """Draws what a run predicted on the images of its cases."""
+
+    def draw(self, case: Case, image: Image, window: tuple[float | None, float | None]) -> NDArray[np.uint8] | None:
+        """The picture of one case, ``None`` where it has no reference or no prediction."""
+
+
+# Each looks for what it can draw in a run.
+_DRAWINGS: tuple[Callable[[Run], Drawing | None], ...] = (Contours.of, FoundBoxes.of)
 
 
 def pictures_of(run: Run) -> Callable[[str], NDArray[np.uint8] | None]:
@@ -21,27 +34,31 @@ def pictures_of(run: Run) -> Callable[[str], NDArray[np.uint8] | None]:
     except MedcnnError:
         return lambda _: None
     window = run.window
-    contours = _contours(run)
+    drawings = _drawings(run)
 
     def picture(case: str) -> NDArray[np.uint8] | None:
         if case not in cases:
             return None
         try:
             image = read_case(cases[case])
-            drawn = contours.draw(cases[case], image, window) if contours is not None else None
+            drawn = (drawing.draw(cases[case], image, window) for drawing in drawings)
+            found = next((one for one in drawn if one is not None), None)
         except ImageError:
             return None
-        return to_picture(image, *window) if drawn is None else drawn
+        return to_picture(image, *window) if found is None else found
 
     return picture
 
 
-def _contours(run: Run) -> Contours | None:
-    try:
-        return Contours.of(run)
-    except MedcnnError:
-        # A run that is not whole is reported as far as it goes.
-        return None
+def _drawings(run: Run) -> list[Drawing]:
+    made = []
+    for find in _DRAWINGS:
+        try:
+            made.append(find(run))
+        except MedcnnError:
+            # A run that is not whole is reported as far as it goes.
+            continue
+    return [one for one in made if one is not None]
 
 
 def to_picture(image: Image, low: float | None = None, high: float | None = None) -> NDArray[np.uint8]:

@@ -233,6 +233,15 @@ def test_undefined_points_are_left_out() -> None:
     assert "<svg" in draw_curves(CurvePanel("c", "C", "x", "y", [Series("a", x, y)], x_log=True)).svg
 
 
+def test_rates_on_a_logarithmic_axis_are_read_as_fractions() -> None:
+    line = [Series("a", [1 / 16, 1, 16], [0.2, 0.5, 0.9])]
+    near = draw_curves(CurvePanel("c", "C", "x", "y", line, x_log=True, x_range=(1 / 16, 16))).svg
+    assert all(f">{text}<" in near for text in ("1/8", "1/2", "1", "4", "16"))
+    wide = draw_curves(CurvePanel("c", "C", "x", "y", line, x_log=True, x_range=(1e-4, 1))).svg
+    assert ">0.001<" in wide
+    assert "math" not in near + wide
+
+
 def test_many_points_say_how_many_are_drawn() -> None:
     values = np.linspace(0, 1, 5000).tolist()
     chart = draw_curves(CurvePanel("c", "C", "x (mm)", "y", [Series("a", values, values)], points=True))

@@ -36,6 +36,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
         "classification": "medcnn.workflow.tables:judge_classification",
         "regression": "medcnn.workflow.tables:judge_regression",
         "segmentation": "medcnn.workflow.masks:judge_masks",
+        "detection": "medcnn.workflow.boxes:judge_boxes",
     },
     "adapters": {
         "image_folder": "medcnn.data.adapters.image_folder:image_folder",

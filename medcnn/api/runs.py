@@ -141,20 +141,21 @@ def evaluate_table(
     labels: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate predictions of any program from a table, or masks in a folder, and write metrics and report.
+    """Evaluate predictions of any program from a table, boxes or masks in a folder, and write metrics and report.
 
     Args:
         predictions: CSV with ``case`` and a column of probabilities a class (``p_<class>``),
-            or of predicted classes or values. For segmentation a folder of masks.
+            or of predicted classes or values. For segmentation a folder of masks. For detection CSV with a row a box
+            (``case``, ``label``, ``score``, ``x1, y1, x2, y2``) or a JSON file of COCO's results.
         references: CSV with ``case``, ``label`` (or ``value``) and, if known, ``patient`` and attributes;
             absent: the predictions' own table holds them. For segmentation the folder of the true masks, named as
-            the predicted ones.
+            the predicted ones. For detection CSV as of the predictions, or a JSON file of COCO's annotations.
         out: The folder that receives ``evaluation/metrics.json`` and the report.
         task: The task whose evaluator judges.
         options: Options of the evaluator, as in a recipe's ``evaluation`` section.
         title: Heading of the report.
         labels: Names of the values in masks, as in ``{"1": "liver"}``; absent: those of a ``dataset.json`` beside
-            the references.
+            the references. Of boxes, classes of the predictions under the references' names for them.
         progress: Receives the display.
 
     Returns:

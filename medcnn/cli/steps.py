@@ -35,11 +35,15 @@ OtherLabels = Annotated[
 ]
 Predictions = Annotated[
     Path | None,
-    typer.Option("--predictions", metavar="FILE|DIR", help="Predictions of any program: CSV, or a folder of masks."),
+    typer.Option(
+        "--predictions", metavar="FILE|DIR", help="Predictions of any program: CSV, results of COCO, a folder of masks."
+    ),
 ]
 References = Annotated[
     Path | None,
-    typer.Option("--references", metavar="FILE|DIR", help="The truth for them: CSV, or a folder of masks."),
+    typer.Option(
+        "--references", metavar="FILE|DIR", help="The truth for them: CSV, annotations of COCO, a folder of masks."
+    ),
 ]
 
 

@@ -7,17 +7,15 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from medcnn.data.adapters.box_labels import BoxLabels
+from medcnn.data.adapters.box_labels import BoxLabels, by_part
 from medcnn.data.adapters.common import elsewhere, folders_below
 from medcnn.data.adapters.image_folder import compile_patient, patient_of
-from medcnn.data.adapters.table import PART_NAMES
 from medcnn.data.images.sniff import has_image_suffix
 from medcnn.data.labels.boxes_coco import CocoFile, read_coco
 from medcnn.errors import DataError
-from medcnn.registry import suggest
 from medcnn.types import Case, Dataset, Exclusion, ImageRef, Part
 
-Files = dict[Part | None, str]
+Files = Mapping[Part | None, str]
 
 
 def coco(
@@ -43,7 +41,7 @@ def coco(
         DataError: If a file is missing, broken or contradicts itself, or labels do not fit it.
     """
     pattern = compile_patient(patient)
-    files, folders = _by_part(annotations, "annotations"), _by_part(images, "images")
+    files, folders = by_part(annotations, "annotations"), by_part(images, "images")
     read = {part: read_coco(root / name) for part, name in files.items()}
     known = list(dict.fromkeys(name for found in read.values() for name in found.names))
     labels = BoxLabels(box_labels, known, str(root / next(iter(files.values()))))
@@ -58,22 +56,14 @@ def coco(
             (cases if isinstance(result, Case) else exclusions).append(result)  # type: ignore[arg-type]
     _require_apart(cases, root)
     exclusions += _unlisted(root, folders, {case.images[0].paths[0] for case in cases}, exclusions)
-    schemas = {"boxes": labels.schema}
-    return Dataset(root.name, tuple(cases), schemas, tuple(exclusions), patients_known=pattern is not None)
-
-
-def _by_part(given: str | Mapping[str, str], option: str) -> Files:
-    if isinstance(given, str):
-        return {None: given}
-    found: Files = {}
-    for name, value in given.items():
-        part = PART_NAMES.get(name.lower())
-        if part is None:
-            raise DataError(f"the part {name!r} is unknown", where=option, todo=suggest(name, PART_NAMES))
-        found[part] = value
-    if not found:
-        raise DataError("no file is named", where=option, todo="name one, or one for each part")
-    return found
+    return Dataset(
+        root.name,
+        tuple(cases),
+        {"boxes": labels.schema},
+        tuple(exclusions),
+        patients_known=pattern is not None,
+        facts={"notes": labels.notes()},
+    )
 
 
 def _cases(

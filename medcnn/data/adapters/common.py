@@ -9,9 +9,20 @@ from pathlib import Path
 from medcnn.data.grouping import printable
 from medcnn.errors import DataError
 from medcnn.registry import suggest
-from medcnn.types import Exclusion, LabelClass, LabelSchema
+from medcnn.types import Exclusion, LabelClass, LabelSchema, Part
 
 MISSING = ("", "-1", "-1.0", "nan", "NaN", "NA", "N/A", "n/a", "None", "null", "uncertain", "unknown", "?")
+
+PART_NAMES: dict[str, Part] = {
+    "train": "training",
+    "training": "training",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
 
 
 def make_schema(names: Sequence[str], *, multilabel: bool = False, positive: str | None = None) -> LabelSchema:

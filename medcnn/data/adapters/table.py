@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medcnn.data.adapters.common import MISSING
+from medcnn.data.adapters.common import MISSING, PART_NAMES
 from medcnn.data.adapters.table_boxes import BoxFile
 from medcnn.data.adapters.table_file import Numbered, read_table, require_columns
 from medcnn.data.adapters.table_labels import Columns, Labels
@@ -25,17 +25,6 @@ _NUMBER = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,2})?|[-+]
 
 _PLAIN = re.compile(r"[\s_-]")
 _PATIENT_NAMES = ("patient", "patientid", "subject", "subjectid")
-
-PART_NAMES: dict[str, Part] = {
-    "train": "training",
-    "training": "training",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
 
 
 def table(

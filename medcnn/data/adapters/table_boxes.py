@@ -84,12 +84,13 @@ class BoxFile:
         return [Exclusion(name, reason, place, aside=True) for name in self.unused]
 
     def notes(self, cases: Sequence[Case]) -> tuple[str, ...]:
-        """How many cases are not annotated, in a sentence."""
+        """How many cases are not annotated, and what labels were left out, in sentences."""
         count = sum(case.target(Boxes) is None for case in cases)
         if not count:
-            return ()
+            return self.labels.notes()
         text = plural(count, "image is", "images are")
-        return (f"{text} not named in {self.path.name}, of {len(cases):,}: their boxes are not annotated",)
+        said = f"{text} not named in {self.path.name}, of {len(cases):,}: their boxes are not annotated"
+        return (said, *self.labels.notes())
 
 
 def _match(names: Sequence[str], images: Mapping[str, CocoImage], path: Path) -> dict[str, CocoImage]:

@@ -56,8 +56,14 @@ def voc(
         Case(name, (ImageRef((place,)),), (labels.boxes(found.boxes),), patient=patient_of(pattern, name))
         for name, (place, found) in read.items()
     ]
-    schemas = {"boxes": labels.schema}
-    return Dataset(root.name, tuple(cases), schemas, tuple(exclusions), patients_known=pattern is not None)
+    return Dataset(
+        root.name,
+        tuple(cases),
+        {"boxes": labels.schema},
+        tuple(exclusions),
+        patients_known=pattern is not None,
+        facts={"notes": labels.notes()},
+    )
 
 
 def _read(

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.data.adapters.box_labels import BoxLabels
-from medcnn.data.adapters.common import elsewhere, folders_below
+from medcnn.data.adapters.common import PART_NAMES, elsewhere, folders_below
 from medcnn.data.adapters.image_folder import compile_patient, patient_of
-from medcnn.data.adapters.table import PART_NAMES
-from medcnn.data.images.reading import read_image
+from medcnn.data.images.grid_only import read_grid
 from medcnn.data.images.sniff import has_image_suffix
 from medcnn.data.labels.boxes_yolo import read_yolo
 from medcnn.errors import DataError, ImageError
@@ -60,8 +59,14 @@ def yolo(
         else:
             patient_id = patient_of(pattern, shown)
             cases.append(Case(shown, (ImageRef((place,)),), (found,), patient=patient_id, part=part))
-    schemas = {"boxes": labels.schema}
-    return Dataset(root.name, tuple(cases), schemas, tuple(exclusions), patients_known=pattern is not None)
+    return Dataset(
+        root.name,
+        tuple(cases),
+        {"boxes": labels.schema},
+        tuple(exclusions),
+        patients_known=pattern is not None,
+        facts={"notes": labels.notes()},
+    )
 
 
 def _load(path: Path) -> Mapping[str, Any]:
@@ -131,7 +136,8 @@ def _boxes(name: str, place: str, names: tuple[str, ...], labels: BoxLabels, unl
     if drawn.is_file():
         try:
             if drawn.stat().st_size:
-                raw = read_yolo(drawn, names, _size(place))
+                width, height = read_grid(ImageRef((place,))).shape[:2]
+                raw = read_yolo(drawn, names, (width, height))
         except ImageError as error:
             return Exclusion(name, error.what, error.where or str(drawn))
     elif not unlabelled:
@@ -144,16 +150,3 @@ def _label_path(image: str) -> str:
     stem = re.sub(r"(\.nii\.gz|\.[^./\\]+)$", "", image)
     head, found, tail = stem.rpartition(f"{os.sep}images{os.sep}")
     return f"{head}{os.sep}labels{os.sep}{tail}.txt" if found else f"{stem}.txt"
-
-
-def _size(place: str) -> tuple[int, int]:
-    """Width and height, from the header where that is enough."""
-    from PIL import Image as Pillow
-
-    try:
-        with Pillow.open(place) as image:
-            return image.size
-    except (OSError, ValueError):
-        # DICOM, or a file that the reader refuses by name.
-        shape = read_image(ImageRef((place,))).array.shape
-        return int(shape[1]), int(shape[2])

@@ -208,7 +208,7 @@ def _gathered(
 ) -> Evaluation:  # fmt: skip
     """The figures with their panels, warnings and notes."""
     table, settings = detections.table, detections.settings
-    folds = len(np.unique(table.fold))
+    folds, end = len(np.unique(table.fold)), curve_end(detections)
     sizes = find_sizes(table, matched.objects.counted, edges)
     groups, group_notes = find_subgroups(table.attributes, subgroups)
     figures = [detections.figure(key) for key in detections.every_key()]
@@ -226,7 +226,7 @@ def _gathered(
             *interval_warnings(detections.resampler, folds, figures),
             *warnings(detections, thresholds, wanted),
         ],
-        notes=[*notes(detections, matched), *group_notes],
+        notes=[*notes(detections, matched, end), *group_notes],
         details={
             "cases": len(table),
             "clusters": detections.resampler.count,
@@ -240,7 +240,7 @@ def _gathered(
             "duplicates": settings.hits.duplicates,
             "most": settings.hits.most,
             "per": settings.per,
-            "curve_end": curve_end(detections),
+            "curve_end": end,
             "thresholds": [dict(chosen) for chosen in thresholds],
             "threshold": settings.fallback,
             "sizes": list(sizes.edges),

@@ -44,7 +44,7 @@ class Objects:
 
     Attributes:
         image: ``(M,)`` position of the image.
-        label: ``(M,)`` position of the class.
+        label: ``(M,)`` position of the class; -1 for an ignored region of no class, or of any.
         counted: ``(M,)`` False for regions that count neither as found nor as missed.
         start: ``(N,)`` place of an image's first reference in the list.
     """
@@ -162,6 +162,8 @@ class Matcher:
         if not len(near) or not len(wanted.corners):
             return hit, ignored
         chosen = kept[near]
+        if aware:
+            wanted = _of_every_class(wanted, np.unique(found.labels))
         outcome = match_boxes(
             found.corners[chosen], found.scores[chosen], wanted.corners, rule=rule.rule, threshold=rule.least,
             predicted_labels=found.labels[chosen] if aware else None,
@@ -170,6 +172,19 @@ class Matcher:
         hit[near] = np.where(outcome.hit >= 0, outcome.hit + self.objects.start[row], -1)
         ignored[near] = outcome.ignored
         return hit, ignored
+
+
+def _of_every_class(boxes: Boxes, labels: NDArray[np.int64]) -> Boxes:
+    """With ignored regions of no class once for each of some classes, behind the others."""
+    many = crowds(boxes)
+    rows = np.flatnonzero(many & (boxes.labels < 0))
+    if not len(rows):
+        return boxes
+    return Boxes(
+        np.concatenate([boxes.corners, np.repeat(boxes.corners[rows], len(labels), axis=0)]),
+        np.concatenate([boxes.labels, np.tile(labels, len(rows))]),
+        np.concatenate([many, np.ones(len(rows) * len(labels), bool)]),
+    )
 
 
 def _best_overlap(found: BoxesPrediction, wanted: Boxes) -> Array:

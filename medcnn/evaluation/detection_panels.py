@@ -69,6 +69,8 @@ def froc_table(detections: Detections) -> TablePanel:
         f"Share of the objects that is found, at so many {per_words(detections.settings.per)}. A row by class matches "
         "boxes of that class alone."
     )
+    if not detections.images.negatives:
+        caption += " No image is without findings: these are false positives of images with objects alone."
     return TablePanel("froc-table", "Sensitivity at rates of false positives (FROC)", header, rows, caption)
 
 

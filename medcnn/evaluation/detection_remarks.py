@@ -73,8 +73,14 @@ def _without_threshold(detections: Detections, thresholds: Sequence[Mapping[str,
     ]
 
 
-def notes(detections: Detections, matched: Matched) -> list[str]:
-    """Definitions and rules in force."""
+def notes(detections: Detections, matched: Matched, end: float) -> list[str]:
+    """Definitions and rules in force.
+
+    Args:
+        detections: The images.
+        matched: Their boxes.
+        end: False positives an image at the end of the curve.
+    """
     settings, hits = detections.settings, detections.settings.hits
     rule = (
         f"its intersection over union with the reference is at least {hits.least:g}"
@@ -88,7 +94,8 @@ def notes(detections: Detections, matched: Matched) -> list[str]:
         f"A box hits where {rule}; boxes are matched by falling score, each reference once at most. A second hit of a "
         f"reference {second}. Average precision has its own overlaps, and counts second hits as false positives.",
         f"FROC counts {per_words(settings.per)}, is interpolated linearly between its points, and is flat after its "
-        f"last one. The {hits.most} boxes with the highest scores are kept of an image{apart}.",
+        f"last one, which lies at {end:.3g}. The {hits.most} boxes with the highest scores are kept of an "
+        f"image{apart}.",
         f"Operating point: {settings.operating_point}.",
     ]
     beyond = sum(max(0, len(p.scores) - hits.most) for p in detections.table.predictions)

@@ -86,12 +86,12 @@ def _table_references(path: Path) -> References:
     problems: dict[str, str] = {}
     for box in boxes:
         if box.problem:
-            problems.setdefault(box.case, f"{box.problem} ({box.where})")
-    # An ignored region may be of what is no class.
+            # Of the place the row: paths do not belong into a report.
+            problems.setdefault(box.case, f"{box.problem} ({box.where.rpartition(', ')[2]})")
     classes = tuple(sorted({b.label for b in boxes if not b.ignored} or {b.label for b in boxes}))
     if not classes:
         raise DataError("no row of the references holds a box", where=str(path), todo="check that these are the boxes")
-    used = ForeignBoxes(found.images, tuple(b for b in boxes if b.label in classes), found.dims)
+    used = ForeignBoxes(found.images, tuple(boxes), found.dims)
     return References(used, classes, _other_names(found.images), problems=problems)
 
 

@@ -105,7 +105,8 @@ def _table(references: References, joined: Joined, schema: LabelSchema) -> Detec
 def _reference(boxes: Sequence[ForeignBox], schema: LabelSchema, dims: int) -> Boxes:
     return Boxes(
         np.array([box.corners for box in boxes], np.float32).reshape(-1, 2 * dims),
-        np.array([schema.index(box.label) for box in boxes], np.int64),
+        # An ignored region may be of what is no class: then it is one of all.
+        np.array([schema.index(box.label) if box.label in schema.names else -1 for box in boxes], np.int64),
         np.array([box.ignored for box in boxes], bool) if any(box.ignored for box in boxes) else None,
     )
 

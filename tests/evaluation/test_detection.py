@@ -67,6 +67,7 @@ def test_froc_by_hand() -> None:
         assert value(made, f"sensitivity_at_{rate}", None, None, "object") == pytest.approx(2 / 3)
     assert value(made, "froc", None, None, "object") == pytest.approx(2 / 3)
     assert made.details["curve_end"] == pytest.approx(0.75)
+    assert any("flat after its last one, which lies at 0.75." in n for n in made.notes)
     first = made.find("sensitivity_at_1", None, None, "object")
     assert (first.n, first.clusters, first.label) == (3, 2, "Sensitivity at 1 false positive an image")
 
@@ -127,6 +128,7 @@ def test_without_negative_images_figures_are_not_defined_and_say_so() -> None:
     # Calling every image positive would be right each time.
     assert made.find("f1", None, None, "image").baseline == 1
     assert any("No image is without findings" in w and "FROC" in w for w in made.warnings)
+    assert "No image is without findings" in panel(made, "froc-table").caption
     assert not any("No image is without findings" in w for w in evaluate(random_table(30)).warnings)
 
 
@@ -209,6 +211,15 @@ def test_ignored_regions_count_neither_way() -> None:
     assert panel(made, "outcomes").rows[0][-1] == 1
     assert made.details["ignored_regions"] == 1
     assert "1 regions of the reference are ignored: boxes in them count neither way." in made.notes
+
+
+def test_an_ignored_region_of_no_class_is_one_of_every_class() -> None:
+    predicted = found((10, 10, 30, 30, 0.9), (40, 40, 60, 60, 0.8), labels=[0, 1])
+    for label, false in ((-1, [0, 0]), (0, [0, 1])):
+        region = boxes((0, 0, 100, 100), labels=[label], crowd=[True])
+        made = evaluate(DetectionTable.of(["a"], [predicted], [region]), TWO)
+        assert [row[3] for row in panel(made, "objects").rows[3:]] == false
+        assert panel(made, "objects").rows[0][3] == 0
 
 
 def test_false_positives_per_patient() -> None:

@@ -266,10 +266,11 @@ def test_rows_of_an_image_that_contradict_each_other(command: Any, tmp_path: Pat
 def test_ignored_regions_of_a_table(command: Any, tmp_path: Path) -> None:
     true = write_rows(
         tmp_path / "true.csv", "case,label,ignore,x1,y1,x2,y2",
-        ["a,n,0,1,1,5,5", "a,n,1,20,20,90,90", "b,n,,1,1,5,5", "c,n,,,,,"],
+        ["a,n,0,1,1,5,5", "a,artefact,1,20,20,90,90", "b,n,,1,1,5,5", "c,n,,,,,"],
     )  # fmt: skip
     made = write_rows(tmp_path / "made.csv", "case,label,score,x1,y1,x2,y2", ["a,n,0.9,1,1,5,5", "a,n,0.8,30,30,40,40"])
     assert command(made, true)[0] == 0
     assert figure(tmp_path, "precision") == 1
     assert metrics(tmp_path)["details"]["ignored_regions"] == 1
+    assert metrics(tmp_path)["details"]["classes"] == ["n"]
     assert "In 2 of 3 images nothing was predicted." in metrics(tmp_path)["notes"]

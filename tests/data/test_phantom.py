@@ -21,6 +21,7 @@ from scipy import ndimage
 from medcnn.data import phantom as module
 from medcnn.data.images import read_image
 from medcnn.data.phantom import VERSION, make_phantom
+from medcnn.data.phantom.jobs import run_jobs
 from medcnn.errors import DataError, RunError
 from medcnn.progress import Silent
 from medcnn.types import ImageRef
@@ -263,22 +264,22 @@ def test_parameters_that_make_no_sense_are_refused(tmp_path: Path, wrong: dict[s
 
 
 def test_a_cohort_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(jobs: list[dict[str, Any]], progress: Any) -> None:
+    def broken(target: str, jobs: list[dict[str, Any]], folder: Path, **_: Any) -> None:
         (Path(jobs[0]["folder"]) / "half").write_text("done")
         raise RunError("stopped")
 
-    monkeypatch.setattr(module, "_here", broken)
+    monkeypatch.setattr(module, "run_jobs", broken)
     with pytest.raises(RunError, match="stopped"):
         make_phantom(tmp_path / "cohort", patients=1, workers=1)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_worker_cannot_write_becomes_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_worker_cannot_write_becomes_one_message(tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("a file, not a folder")
     jobs = [{"folder": str(taken), "index": k, "patients": 2, "seed": 0, "size": "small"} for k in range(2)]
     with pytest.raises(RunError, match="cannot write"):
-        module._elsewhere(jobs, 2, tmp_path, Silent())
+        run_jobs("medcnn.data.phantom.patient:work", jobs, tmp_path, workers=2, progress=Silent(), what="")
 
 
 def test_the_module_is_cheap_to_import() -> None:

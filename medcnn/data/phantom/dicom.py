@@ -289,8 +289,8 @@ def _radiograph(found: Any, series: Series, film: Film) -> None:
         found.PatientPosition = "HFS"
 
 
-def nifti_bytes(array: NDArray[np.uint8], affine: NDArray[np.float64]) -> bytes:
-    """A gzipped NIfTI-1 label map whose bytes depend on its contents alone.
+def nifti_bytes(array: NDArray[np.integer[Any]], affine: NDArray[np.float64]) -> bytes:
+    """A gzipped NIfTI-1 image or label map whose bytes depend on its contents alone.
 
     Args:
         array: ``(columns, rows[, slices])``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.data.phantom.body import Traits
-from medcnn.data.phantom.design import Patient, Series
+from medcnn.data.phantom.design import Patient, Series, cohort
 from medcnn.data.phantom.dicom import Stamp, nifti_bytes, write_film, write_scan
 from medcnn.data.phantom.film import Film, chest_film, localizer
 from medcnn.data.phantom.hand import hand_film
+from medcnn.data.phantom.jobs import Rows
 from medcnn.data.phantom.lesions import Lesion, draw_lesions
 from medcnn.data.phantom.scan import Volume, scan
 
-Rows = dict[str, list[dict[str, Any]]]
+
+@lru_cache(maxsize=2)
+def _people(count: int, seed: int) -> tuple[Patient, ...]:
+    return cohort(count, seed)
+
+
+def work(folder: str, index: int, patients: int, seed: int, size: str) -> Rows:
+    """Make one patient of a cohort."""
+    return make_patient(Path(folder), _people(patients, seed)[index], seed, size)
 
 
 def make_patient(folder: Path, patient: Patient, seed: int, size: str) -> Rows:

@@ -12,7 +12,7 @@ from typing import Any
 from medcnn.data.phantom import VERSION
 from medcnn.data.phantom.body import ORGANS
 from medcnn.data.phantom.design import BODY_PARTS
-from medcnn.data.phantom.patient import Rows
+from medcnn.data.phantom.jobs import Rows
 
 SERIES_COLUMNS = (
     "series", "patient", "study", "kind", "modality", "body_part", "filed", "beyond", "scanner", "sex", "age",
@@ -23,7 +23,8 @@ SERIES_COLUMNS = (
 IMAGE_COLUMNS = ("image", "series", "index", "file", "body_width_mm", "lesions", "lesion_pixels")
 
 
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows under the names of their columns."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -36,8 +37,8 @@ def write_tables(folder: Path, found: Sequence[Rows], parameters: dict[str, Any]
     series = [row for rows in found for row in rows["series"]]
     images = [row for rows in found for row in rows["images"]]
     lesions = [row for rows in found for row in rows["lesions"]]
-    _write_csv(folder / "series.csv", SERIES_COLUMNS, series)
-    _write_csv(folder / "images.csv", IMAGE_COLUMNS, images)
+    write_csv(folder / "series.csv", SERIES_COLUMNS, series)
+    write_csv(folder / "images.csv", IMAGE_COLUMNS, images)
     coco = _coco(series, images, lesions)
     (folder / "lesions.coco.json").write_text(
         json.dumps(coco, indent=None, separators=(",", ":")) + "\n", encoding="utf-8"

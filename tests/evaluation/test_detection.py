@@ -94,10 +94,15 @@ def test_a_second_hit_may_be_left_out() -> None:
     made = evaluate(by_hand(), duplicates="ignored")
     assert value(made, "precision", None, None, "object") == pytest.approx(2 / 3)
     assert made.details["curve_end"] == pytest.approx(0.5)
-    # Average precision counts it in any case.
-    assert value(made, "average_precision_50", None, None, "object") == value(
-        evaluate(by_hand()), "average_precision_50", None, None, "object"
+    # Average precision counts it in any case: a second hit stands before the next first one.
+    twice = DetectionTable.of(
+        ["a"],
+        [found((0, 0, 9, 9, 0.9), (0, 0, 9, 9, 0.8), (50, 50, 59, 59, 0.7))],
+        [boxes((0, 0, 9, 9), (50, 50, 59, 59))],
     )
+    for rule in ("false_positive", "ignored"):
+        average = value(evaluate(twice, duplicates=rule), "average_precision_50", None, None, "object")
+        assert average == pytest.approx((51 * 1 + 50 * 2 / 3) / 101)
 
 
 def test_the_middle_in_the_reference_is_another_rule() -> None:
@@ -345,6 +350,18 @@ def test_all_found_has_an_interval_too() -> None:
         assert figure.interval is not None
         assert figure.interval.low < 0.95
         assert "Wilson" in figure.interval.method
+
+
+def test_of_few_misses_resamples_know_too_little() -> None:
+    """Four of forty objects are missed: Wilson's interval of 36 in 40 images; of five the bootstrap's."""
+    for missed, method in ((4, "Wilson on the number of images with an object"), (5, "bootstrap over images")):
+        rows = [found((10, 10, 30, 30, 0.9))] * (40 - missed) + [found()] * missed
+        table = DetectionTable.of([str(i) for i in range(40)], rows, [boxes((10, 10, 30, 30))] * 40)
+        interval = evaluate(table).find("sensitivity_at_1", None, None, "object").interval
+        assert interval is not None
+        assert interval.method.startswith(method)
+        if missed == 4:
+            assert (interval.low, interval.high) == pytest.approx((0.769, 0.960), abs=0.001)
 
 
 def test_few_clusters_get_a_range_and_no_interval() -> None:

@@ -1,4 +1,4 @@
-"""The images that a DICOM segmentation refers to: their headers, made complete where the standard allows it."""
+"""The images that a DICOM segmentation or report refers to: headers, made complete where the standard allows it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from medcnn.data.images.dicom import open_stack
-from medcnn.data.images.dicom_file import items, quiet, text
+from medcnn.data.images.dicom_file import items, quiet, text, whole
 from medcnn.data.images.stacks import Stack
 from medcnn.errors import ImageError
 from medcnn.types import ImageRef
@@ -20,8 +20,31 @@ TYPE_2 = (
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+# Of an integer string (IS).
+_LARGEST_NUMBER = 2**31 - 1
 _SEXES = ("M", "F", "O", "")
-_ANEW = "export the series anew, or write no DICOM segmentation (--seg none)"
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What is made of the headers, for messages.
+
+    Attributes:
+        name: With its article.
+        without: How it is left out.
+    """
+
+    name: str
+    without: str
+
+    @property
+    def todo(self) -> str:
+        """What can be done where the headers do not allow it."""
+        return f"export the series anew, or write none ({self.without})"
+
+
+SEGMENTATION = Purpose("a DICOM segmentation", "--seg none")
+REPORT = Purpose("a DICOM report", "--no-sr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +54,24 @@ class Sources:
     Attributes:
         datasets: One a slice, or one multi-frame header that holds the frames of the stack alone, in its order.
         frames: Numbers (from 1) of those frames in their file; empty for single-frame images.
+        placed: Whether they lie in space.
         emptied: Type 2 elements that the source lacks, or holds an invalid value of, which are therefore empty.
         notes: What else was made complete, as sentences.
     """
 
     datasets: tuple[Any, ...]
     frames: tuple[int, ...]
+    placed: bool
     emptied: tuple[str, ...]
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, ref: ImageRef) -> Sources:
+    def of(cls, ref: ImageRef, purpose: Purpose = SEGMENTATION) -> Sources:
         """The headers behind an image of DICOM.
+
+        Args:
+            ref: The image.
+            purpose: What is made of them.
 
         Raises:
             ImageError: If a file cannot be read, lacks a UID, or does not say where a slice lies.
@@ -51,8 +80,8 @@ class Sources:
         with quiet():
             datasets = [files[path].dataset for path in stack.paths]
             for dataset, path in zip(datasets, stack.paths, strict=True):
-                _require_uids(dataset, path)
-            placed = _require_places(stack, datasets)
+                _require_uids(dataset, path, purpose)
+            placed = _require_places(stack, datasets, purpose)
             emptied = sorted({key for one in datasets for key in _complete(one)}, key=TYPE_2.index)
             notes = [_thickness(stack, datasets)] if placed else []
             frames: tuple[int, ...] = ()
@@ -61,25 +90,34 @@ class Sources:
                 frames = tuple(one.frame + 1 for one in stack.slices)
             elif placed:
                 _align(datasets)
-        return cls(tuple(datasets), frames, tuple(emptied), tuple(note for note in notes if note))
+        return cls(tuple(datasets), frames, placed, tuple(emptied), tuple(note for note in notes if note))
+
+    def next_series(self, offset: int) -> int:
+        """The number of a series that is made of this one: ``offset`` more, as far as there are numbers."""
+        number = whole(self.datasets[0], "SeriesNumber") or 0
+        return number + offset if 0 <= number <= _LARGEST_NUMBER - offset else offset
+
+    def said(self) -> tuple[str, ...]:
+        """What of the source was made complete, as sentences."""
+        emptied = [f"the source lacks {', '.join(self.emptied)}: written empty"] if self.emptied else []
+        return (*emptied, *self.notes)
 
 
-def _require_uids(dataset: Any, path: str) -> None:
+def _require_uids(dataset: Any, path: str, purpose: Purpose) -> None:
     lacking = [key for key in _UIDS if not text(dataset, key)]
     if lacking:
         raise ImageError(
-            f"a DICOM segmentation cannot refer to an image without {' and '.join(lacking)}", where=path, todo=_ANEW
+            f"{purpose.name} cannot refer to an image without {' and '.join(lacking)}", where=path, todo=purpose.todo
         )
 
 
-def _require_places(stack: Stack, datasets: Sequence[Any]) -> bool:
+def _require_places(stack: Stack, datasets: Sequence[Any], purpose: Purpose) -> bool:
     """Whether the images lie in space; a radiograph need not, slices must."""
     path = stack.paths[0]
     if stack.affine is None:
         if not stack.flat:
-            raise ImageError(
-                "a DICOM segmentation needs the position, orientation and spacing of its image", where=path, todo=_ANEW
-            )
+            what = f"{purpose.name} needs the position, orientation and spacing of its image"
+            raise ImageError(what, where=path, todo=purpose.todo)
         for dataset in datasets:
             for key in ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient"):
                 if key in dataset:
@@ -87,11 +125,10 @@ def _require_places(stack: Stack, datasets: Sequence[Any]) -> bool:
         return False
     frames = {text(dataset, "FrameOfReferenceUID") for dataset in datasets}
     if "" in frames:
-        raise ImageError(
-            "a DICOM segmentation cannot lie on an image without FrameOfReferenceUID", where=path, todo=_ANEW
-        )
+        what = f"{purpose.name} cannot lie on an image without FrameOfReferenceUID"
+        raise ImageError(what, where=path, todo=purpose.todo)
     if len(frames) > 1:
-        raise ImageError("the slices name different frames of reference", where=path, todo=_ANEW)
+        raise ImageError("the slices name different frames of reference", where=path, todo=purpose.todo)
     return True
 
 

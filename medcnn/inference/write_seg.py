@@ -16,7 +16,7 @@ from medcnn.data.mask_files import file_stem
 from medcnn.errors import ImageError, RunError
 from medcnn.files import digest, open_atomic
 from medcnn.inference.seg_segments import segments_of
-from medcnn.inference.seg_source import Sources
+from medcnn.inference.seg_source import SEGMENTATION, Sources
 from medcnn.tasks.base import Beside, Drawn
 from medcnn.types import ImageRef, LabelSchema
 
@@ -30,7 +30,6 @@ FOLDER = "dicom_seg"
 _MOST = 255
 # The series of a segmentation is numbered after that of its source.
 _SERIES_OFFSET = 1000
-_LARGEST_NUMBER = 2**31 - 1
 
 
 def check_seg_kind(kind: str, schema: LabelSchema | None) -> None:
@@ -110,13 +109,12 @@ def write_seg(path: Path, ref: ImageRef, drawn: Drawn, kind: SegKind, device: st
             raise ImageError(
                 f"no DICOM segmentation can refer to the image: {reason(error)}",
                 where=ref.paths[0],
-                todo="export the series anew, or write no DICOM segmentation (--seg none)",
+                todo=SEGMENTATION.todo,
             ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     with quiet(), open_atomic(path, "wb") as file:
         made.save_as(file)
-    emptied = [f"the source lacks {', '.join(sources.emptied)}: written empty"] if sources.emptied else []
-    return (*emptied, *sources.notes)
+    return sources.said()
 
 
 def _pixels(drawn: Drawn, kind: SegKind) -> NDArray[Any]:
@@ -135,14 +133,13 @@ def _segmentation(
     from highdicom.seg import Segmentation
     from pydicom.uid import ExplicitVRLittleEndian
 
-    number = whole(sources.datasets[0], "SeriesNumber") or 0
     return Segmentation(
         sources.datasets,
         pixels,
         kind.upper(),
         segments_of(schema),
         series_instance_uid=UID(),
-        series_number=number + _SERIES_OFFSET if 0 <= number <= _LARGEST_NUMBER - _SERIES_OFFSET else _SERIES_OFFSET,
+        series_number=sources.next_series(_SERIES_OFFSET),
         sop_instance_uid=UID(),
         instance_number=1,
         manufacturer="medcnn",

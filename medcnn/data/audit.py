@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from medcnn.data.audit_boxes import BoxFacts, box_table
 from medcnn.data.audit_headers import HeaderFacts, header_table, identity_findings
 from medcnn.data.audit_images import exclusion_table, identical_images, identical_sets, image_tables, surplus
 from medcnn.data.audit_labels import attribute_tables, label_tables, patient_tables
 from medcnn.data.audit_near import near_table
-from medcnn.data.audit_targets import MaskFacts, box_table, mask_table
+from medcnn.data.audit_targets import MaskFacts, mask_table
 from medcnn.data.facts import ImageFacts
 from medcnn.data.finding import SEVERITIES, Finding, Severity, examples
 from medcnn.data.grouping import plural, printable
@@ -85,6 +86,7 @@ def audit(
     near: NearDuplicates | None = None,
     headers: Sequence[HeaderFacts] | None = None,
     masks: Sequence[MaskFacts] | None = None,
+    boxes: Sequence[BoxFacts] = (),
 ) -> Audit:
     """Look at a dataset as a whole.
 
@@ -96,6 +98,7 @@ def audit(
         near: Verified near-duplicates, where they were looked for.
         headers: What the DICOM headers say of persons, where they were looked at.
         masks: What the masks hold, where they were read.
+        boxes: What lies in the boxes, where it was looked at.
     """
     known = {case.id for case in dataset.cases}
     facts = [f for f in facts if f.case in known]
@@ -116,7 +119,7 @@ def audit(
     if masks and "mask" in dataset.labels:
         found["masks"] = mask_table(dataset.labels["mask"], masks)
     if any(case.target(Boxes) is not None for case in dataset.cases):
-        found["boxes"] = box_table(dataset, facts)
+        found["boxes"] = box_table(dataset, facts, boxes)
     if split is not None:
         found["parts"] = dict(split.facts.get("counts", {})), []
     findings = [f for _, some in found.values() for f in some]

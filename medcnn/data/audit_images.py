@@ -31,7 +31,8 @@ def target_key(case: Case) -> Hashable:
     keys: list[Hashable] = []
     for target in case.targets:
         if isinstance(target, Boxes):
-            keys.append((target.corners.tobytes(), target.labels.tobytes()))
+            crowd = None if target.crowd is None else target.crowd.tobytes()
+            keys.append((target.corners.tobytes(), target.labels.tobytes(), crowd))
         elif isinstance(target, Mask):
             keys.append((target.names, *map(_stored_values, (target.image, *target.readers))))
         else:

@@ -1,4 +1,4 @@
-"""What the audit says of masks and boxes: how often each label occurs and how large it is, and what does not fit."""
+"""What the audit says of masks: how often each label occurs and how large it is, and what does not fit."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from medcnn.data.facts import ImageFacts
 from medcnn.data.finding import Finding, examples
 from medcnn.data.grouping import listing, plural, printable
 from medcnn.data.near_hash import in_order
 from medcnn.errors import ImageError
 from medcnn.geometry.resample import IGNORE
 from medcnn.progress import Progress, Silent
-from medcnn.types import Boxes, Case, Dataset, LabelSchema, Mask
-
-# A box may end half a voxel outside: edges are rounded in many ways.
-_TOLERANCE = 0.5
+from medcnn.types import Case, Dataset, LabelSchema, Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,45 +125,3 @@ def _mask_findings(
     if empty:
         text = plural(len(empty), "mask is", "masks are") + " empty: nothing is labelled"
         yield Finding("mask-empty", "info", text, len(empty), examples(empty))
-
-
-def box_table(dataset: Dataset, facts: Sequence[ImageFacts]) -> tuple[dict[str, Any], list[Finding]]:
-    """How many boxes there are of each label, and those that are empty or lie outside of their image."""
-    schema = dataset.labels.get("boxes")
-    names = schema.names if schema is not None else ()
-    shapes = {f.case: f.shape[1:] for f in facts}
-    count, held = Counter[int](), Counter[int]()
-    flat, outside, without = [], [], []
-    cases = [(case, boxes) for case in dataset.cases if (boxes := case.target(Boxes)) is not None]
-    for case, boxes in cases:
-        count.update(boxes.labels.tolist())
-        held.update(set(boxes.labels.tolist()))
-        if not len(boxes.corners):
-            without.append(case.id)
-            continue
-        low, high = np.split(boxes.corners, 2, axis=1)
-        if (high <= low).any():
-            flat.append(case.id)
-        shape = shapes.get(case.id)
-        if shape is not None and _outside(low, high, shape):
-            outside.append(case.id)
-    table = {
-        "cases": len(cases),
-        "boxes": sum(count.values()),
-        "cases_without": len(without),
-        "labels": [{"label": printable(n), "boxes": count[k], "cases": held[k]} for k, n in enumerate(names)],
-    }
-    found = []
-    for name, ids, words in (
-        ("boxes-empty", flat, "a box without extent"),
-        ("boxes-outside", outside, "a box that reaches outside of the image"),
-    ):
-        if ids:
-            text = f"{plural(len(ids), 'case has', 'cases have')} {words}"
-            found.append(Finding(name, "caution", text, len(ids), examples(ids)))
-    return table, found
-
-
-def _outside(low: Any, high: Any, shape: tuple[int, ...]) -> bool:
-    ends = np.asarray(shape[: low.shape[1]], np.float32)
-    return bool((low < -_TOLERANCE).any() or (high > ends + _TOLERANCE).any())

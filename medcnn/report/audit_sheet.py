@@ -19,6 +19,8 @@ from medcnn.report.privacy import Shown, mask
 from medcnn.report.pseudonyms import FILE_NAME, Pseudonyms
 
 _SIDE = 112
+# With coloured labels a picture is four times as large.
+_BOXED_SIDE = 64
 _MOST_VALUES = 8
 _CLASSES = {"class": "Class", "present": "Present", "absent": "Absent", "missing": "Missing", "patients": "Patients"}
 _MASKS = {
@@ -28,7 +30,14 @@ _MASKS = {
     "median": "Median share",
     "high": "Largest share",
 }
-_BOXES = {"label": "Label", "boxes": "Boxes", "cases": "Cases"}
+_BOXES = {
+    "label": "Label",
+    "boxes": "Boxes",
+    "cases": "Cases that show it",
+    "low": "Smallest",
+    "median": "Median",
+    "high": "Largest",
+}
 _INTENSITIES = {
     "dtype": "Stored as",
     "images": "Images",
@@ -65,6 +74,8 @@ def write_audit_sheet(
     pairs: Sequence[SheetCase],
     *,
     unlike: Sequence[SheetCase] = (),
+    odd: Sequence[SheetCase] = (),
+    colours: Mapping[str, str] | None = None,
     pictures: Pictures,
     rows: Iterable[Mapping[str, str]],
     exclusions: Iterable[Mapping[str, str]] = (),
@@ -79,6 +90,8 @@ def write_audit_sheet(
         cases: Random cases.
         pairs: Near-duplicates, the two of each pair one after the other.
         unlike: Identical images with different labels.
+        odd: Images whose boxes do not fit.
+        colours: Of the labels of boxes that are drawn, ``#rrggbb``; ``None`` where there are none.
         pictures: Gives the pixels of a case, or ``None``.
         rows: ``case``, ``patient``, ``group``, ``cluster``, ``study`` and ``paths`` of all cases.
         exclusions: ``case`` and ``path`` of what was left out.
@@ -90,7 +103,11 @@ def write_audit_sheet(
     """
     pseudonyms = Pseudonyms(path.parent)
     shown = Shown(pseudonyms, rows, exclusions, keep)
-    sections = [audit_section(audit, shown), _tables(audit, shown), _sheet(cases, shown, pictures)]
+    sections = [audit_section(audit, shown), _tables(audit, shown)]
+    if odd:
+        text = "Boxes that the findings name, a few of each kind."
+        sections.append(_gallery("odd", "Boxes to look at", odd, text, shown, pictures, colours))
+    sections.append(_sheet(cases, shown, pictures, colours))
     if unlike:
         text = "Each set one after the other; at most ten images."
         sections.append(_gallery("unlike", "Identical images with different labels", unlike, text, shown, pictures))
@@ -109,18 +126,30 @@ def write_audit_sheet(
     return path
 
 
-def _sheet(cases: Sequence[SheetCase], shown: Shown, pictures: Pictures) -> Section | None:
+def _sheet(
+    cases: Sequence[SheetCase], shown: Shown, pictures: Pictures, colours: Mapping[str, str] | None
+) -> Section | None:
     if not cases:
         return None
     text = f"{plural(len(cases), 'case', 'cases')} drawn at random, in the order of the dataset."
-    return _gallery("sheet", "Contact sheet", cases, text, shown, pictures)
+    if colours:
+        text += " Half of them are from the cases with boxes, as far as there are so many. A volume is shown where its "
+        text += "largest box is; what counts neither as found nor as missed is grey."
+    return _gallery("sheet", "Contact sheet", cases, text, shown, pictures, colours)
 
 
 def _gallery(
-    name: str, title: str, cases: Sequence[SheetCase], caption: str, shown: Shown, pictures: Pictures
+    name: str,
+    title: str,
+    cases: Sequence[SheetCase],
+    caption: str,
+    shown: Shown,
+    pictures: Pictures,
+    colours: Mapping[str, str] | None = None,
 ) -> Section:
     items = [GalleryItem(c.case, c.text, "neutral") for c in cases]
-    return Section(name, title, [gallery(GalleryPanel(name, "", items, caption), shown, pictures, _SIDE)])
+    panel = GalleryPanel(name, "", items, caption, contours=colours or {})
+    return Section(name, title, [gallery(panel, shown, pictures, _BOXED_SIDE if colours else _SIDE)])
 
 
 def _tables(audit: Mapping[str, Any], shown: Shown) -> Section | None:
@@ -128,7 +157,7 @@ def _tables(audit: Mapping[str, Any], shown: Shown) -> Section | None:
     found = [
         _table("Classes", _CLASSES, audit.get("labels", {}).get("classes", [])),
         _table("Masks", _MASKS, masks.get("labels", []), "Shares are of the voxels of the images that show the label."),
-        _table("Boxes", _BOXES, boxes.get("labels", [])),
+        _table("Boxes", _BOXES, boxes.get("labels", []), "Sizes are the longest sides of boxes in px."),
         *(_values(title, images.get(key, {})) for key, title in _LISTS.items()),
         _table("Intensities", _INTENSITIES, images.get("intensities", [])),
         _table("Left out", _LEFT_OUT, [r | {"reason": shown.text(str(r["reason"]))} for r in audit["exclusions"]]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.data.audit import Audit, audit, write_audit
+from medcnn.data.audit_boxes import read_boxes
 from medcnn.data.audit_headers import read_headers
 from medcnn.data.audit_images import class_names
 from medcnn.data.audit_near import other_label
@@ -21,7 +21,7 @@ from medcnn.data.cache import default_cache_folder
 from medcnn.data.grouping import printable
 from medcnn.data.near_duplicates import TURNS, NearDuplicates, NearPair
 from medcnn.data.near_search import search
-from medcnn.data.thumbnails import Thumbnails, middle_slice, read_thumbnails
+from medcnn.data.thumbnails import Thumbnails, read_thumbnails
 from medcnn.errors import DataError, RunError
 from medcnn.files import open_atomic
 from medcnn.inference.hardware import available_cores
@@ -75,8 +75,17 @@ def run_audit(source: Source, out: Path | None, progress: Progress, *, near: boo
     progress.start("reading headers", len(dataset.cases), "cases")
     headers = read_headers(dataset.cases, progress)
     masks = read_masks(dataset, seen.cases, threads=cores, progress=progress)
+    boxes = read_boxes(dataset, seen.cases, threads=cores, progress=progress)
     progress.finish()
-    result = audit(dataset, seen.facts, seen.exclusions, near=found, headers=headers or None, masks=masks or None)
+    result = audit(
+        dataset,
+        seen.facts,
+        seen.exclusions,
+        near=found,
+        headers=headers or None,
+        masks=masks or None,
+        boxes=boxes,
+    )
     if out is not None:
         write_audit(out, result)
         write_table(out / TABLE, dataset, seen, found)
@@ -147,17 +156,18 @@ def label_text(dataset: Dataset, case: Case) -> str:
 
 
 def _write_sheet(out: Path, source: Source, result: Audit, seen: Thumbnails, near: NearDuplicates | None) -> None:
-    from medcnn.data.images import read_case
     from medcnn.report.audit_sheet import SheetCase, write_audit_sheet
-    from medcnn.workflow.pictures import to_picture
+    from medcnn.workflow.audit_pictures import boxes_text, colours_of, odd_boxes, picture_of, sheet_cases
 
     dataset = source.dataset
     by_id = {case.id: case for case in seen.cases}
-    # The same dataset gives the same sheet.
-    chosen = random.Random(0).sample(list(seen.cases), min(SHOWN_CASES, len(seen.cases)))
-    place = {case.id: i for i, case in enumerate(dataset.cases)}
-    random_cases = [SheetCase(c.id, label_text(dataset, c)) for c in sorted(chosen, key=lambda c: place[c.id])]
-    pairs = [SheetCase(*line) for line in _pair_lines(dataset, near, by_id)]
+    schema = dataset.labels.get("boxes")
+
+    def line(case: Case) -> str:
+        return "; ".join(filter(None, [label_text(dataset, case), boxes_text(schema, case)]))
+
+    random_cases = [SheetCase(c.id, line(c)) for c in sheet_cases(seen.cases, SHOWN_CASES)]
+    pairs = [SheetCase(*pair) for pair in _pair_lines(dataset, near, by_id)]
     unlike = [
         SheetCase(name, label_text(dataset, by_id[name]))
         for finding in result.findings
@@ -166,10 +176,7 @@ def _write_sheet(out: Path, source: Source, result: Audit, seen: Thumbnails, nea
     ]
 
     def picture(name: str) -> NDArray[np.uint8] | None:
-        if name not in by_id:
-            return None
-        image = read_case(by_id[name])
-        return to_picture(replace(image, array=middle_slice(image)))
+        return picture_of(dataset, by_id[name]) if name in by_id else None
 
     left_out = [{"case": e.case, "path": e.path} for e in (*dataset.exclusions, *seen.exclusions)]
     words = [n for schema in dataset.labels.values() for n in schema.names]
@@ -179,6 +186,8 @@ def _write_sheet(out: Path, source: Source, result: Audit, seen: Thumbnails, nea
         random_cases,
         pairs,
         unlike=unlike,
+        odd=[SheetCase(*one) for one in odd_boxes(result, by_id)],
+        colours=colours_of(dataset),
         pictures=picture,
         rows=[_row(c) for c in dataset.cases],
         exclusions=left_out,

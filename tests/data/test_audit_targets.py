@@ -1,11 +1,10 @@
-"""What the audit says of masks and boxes."""
+"""What the audit says of masks."""
 
 from __future__ import annotations
 
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import numpy as np
@@ -14,8 +13,7 @@ from PIL import Image
 
 from medcnn.data.audit import Audit, audit
 from medcnn.data.audit_targets import MaskFacts, read_masks
-from medcnn.data.facts import ImageFacts
-from medcnn.types import Boxes, Case, Dataset, ImageRef, LabelClass, LabelSchema, Mask
+from medcnn.types import Case, Dataset, ImageRef, LabelClass, LabelSchema, Mask
 
 SCHEMA = LabelSchema((LabelClass(1, "liver"), LabelClass(2, "lesion"), LabelClass(3, "stent")))
 
@@ -89,37 +87,3 @@ def test_without_masks_nothing_is_said(tmp_path: Path) -> None:
     assert "masks" not in audit(dataset, [], masks=[]).tables
     facts = [MaskFacts("a", (1, 1, 1), 5, 64)]
     assert audit(dataset, [], masks=facts).tables["masks"]["partly_not_annotated"] == 1
-
-
-def boxed(name: str, *rows: tuple[tuple[float, ...], int]) -> Case:
-    corners = np.array([r for r, _ in rows], np.float32).reshape(len(rows), 4)
-    return Case(name, (), (Boxes(corners, np.array([k for _, k in rows], np.int64)),))
-
-
-def fact(name: str, **more: Any) -> ImageFacts:
-    return ImageFacts(name, name, (1, 64, 32), "uint8", None, 0, 255, **more)
-
-
-def test_boxes_are_counted_by_label_and_held_against_their_image() -> None:
-    cases = [
-        boxed("a", ((0, 0, 64, 32), 0), ((4, 4, 9, 9), 0)),
-        boxed("b", ((5, 5, 64.4, 32), 1)),
-        boxed("wide", ((5, 5, 66, 20), 1)),
-        boxed("before", ((-3, 5, 20, 20), 1)),
-        boxed("flat", ((5, 5, 20, 5), 0)),
-        boxed("none"),
-    ]
-    schema = LabelSchema((LabelClass(0, "nodule"), LabelClass(1, "mass")))
-    dataset = Dataset("test", tuple(cases), {"boxes": schema}, patients_known=True)
-    found = audit(dataset, [fact(c.id) for c in cases])
-    assert found.tables["boxes"] == {
-        "cases": 6,
-        "boxes": 6,
-        "cases_without": 1,
-        "labels": [{"label": "nodule", "boxes": 3, "cases": 2}, {"label": "mass", "boxes": 3, "cases": 3}],
-    }
-    assert said(found, "boxes") == {
-        "boxes-empty": ("caution", "1 case has a box without extent"),
-        "boxes-outside": ("caution", "2 cases have a box that reaches outside of the image"),
-    }
-    assert "boxes" not in audit(Dataset("test", (Case("a", ()),), {}), []).tables

@@ -78,7 +78,7 @@ def load(**keys: Any) -> Any:
 def test_every_shipped_entry_is_whole() -> None:
     entries = load_catalog()
     wanted = {"phantom", "phantom_abdomen", "phantom_lesion", "phantom_body_width", "mednist", "mednist_abdomen"}
-    wanted |= {"my_dicom", "mr_dicom_series", "phantom_nodules"}
+    wanted |= {"my_dicom", "mr_dicom_series", "phantom_nodules", "rsna_pneumonia", "vindr_cxr", "luna16"}
     assert wanted | {"brain_tumor_mri", "my_folder", "my_table", "my_masks", *MEDMNIST, *DECATHLON} <= set(entries)
     tasks = set(registry.names("tasks"))
     for name, entry in entries.items():
@@ -102,6 +102,9 @@ def test_every_shipped_entry_is_whole() -> None:
         "mednist_abdomen",
         "brain_tumor_mri",
         "mr_dicom_series",
+        "rsna_pneumonia",
+        "vindr_cxr",
+        "luna16",
         "my_folder",
         "my_table",
         "my_dicom",

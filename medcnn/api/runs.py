@@ -185,7 +185,9 @@ def predict(
     *,
     out: str | Path | None = None,
     seg: Literal["binary", "fractional", "labelmap", "none"] = "binary",
+    sr: bool = True,
     overlays: bool = False,
+    annotations: str | Path | None = None,
     allow_code: bool = False,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
@@ -194,10 +196,14 @@ def predict(
     Args:
         model: A run, its folder, a ``model.pt`` or a checkpoint. The folds of a run are combined.
         paths: Image files, folders (of DICOM files too) and CSV tables with a column ``image``.
-        out: A CSV file to write; for segmentation a folder of masks, with ``predictions.csv``.
+        out: A CSV file to write; for segmentation a folder of masks, for detection one of boxes, with
+            ``predictions.csv``.
         seg: How the masks of DICOM images are stored as DICOM segmentations too: a bit or a probability of each
             label, or one number a voxel; ``none`` writes none.
-        overlays: Write a picture of each image with the contours of its mask.
+        sr: Write the findings in DICOM images as DICOM measurement reports too.
+        overlays: Write a picture of each image with the contours of its mask, or its boxes.
+        annotations: A COCO file whose ids of images and categories the results in COCO's form take; absent: ids of
+            their own.
         allow_code: Let the model name a network in code that lies in the working folder.
         progress: Receives the display.
 
@@ -208,6 +214,7 @@ def predict(
     Raises:
         MedcnnError: If the model cannot be loaded or a path does not exist.
     """
+    from medcnn.workflow.companions import Wishes
     from medcnn.workflow.predict import predict_paths
 
     return predict_paths(
@@ -216,8 +223,7 @@ def predict(
         Path(out) if out else None,
         Path.cwd() if allow_code else None,
         progress or Silent(),
-        seg=seg,
-        overlays=overlays,
+        Wishes(seg, sr, overlays, Path(annotations) if annotations else None),
     )
 
 

@@ -223,22 +223,39 @@ def predict(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE.csv|DIR", help="Write a CSV file instead of printing; of masks a folder."),
+        typer.Option(
+            "--out", metavar="FILE.csv|DIR", help="Write a CSV file instead of printing; of masks and boxes a folder."
+        ),
     ] = None,
     seg: Annotated[
         SegKinds, typer.Option("--seg", help="How masks of DICOM images are written as DICOM segmentations too.")
     ] = SegKinds.binary,
+    sr: Annotated[
+        bool, typer.Option("--sr/--no-sr", help="Write findings in DICOM images as DICOM measurement reports too.")
+    ] = True,
     overlays: Annotated[
-        bool, typer.Option("--overlays", help="Write a picture of each image with the contours of its mask.")
+        bool, typer.Option("--overlays", help="Write a picture of each image with its contours or boxes.")
     ] = False,
+    annotations: Annotated[
+        Path | None,
+        typer.Option("--annotations", metavar="FILE", help="A COCO file whose ids the results in COCO's form take."),
+    ] = None,
     allow_code: AllowCode = False,
 ) -> None:
-    """Predict images with a trained model: probabilities and class, or masks, and what could not be read."""
+    """Predict images with a trained model: probabilities and class, masks or boxes, and what could not be read."""
     from medcnn import api
 
     with RichProgress() as progress:
         found: Any = api.predict(
-            model, paths, out=out, seg=seg.value, overlays=overlays, allow_code=allow_code, progress=progress
+            model,
+            paths,
+            out=out,
+            seg=seg.value,
+            sr=sr,
+            overlays=overlays,
+            annotations=annotations,
+            allow_code=allow_code,
+            progress=progress,
         )
     if out is None:
         print(found.to_csv(index=False, lineterminator="\n"), end="")

@@ -48,6 +48,7 @@ def draw_boxes(
     prediction: BoxesPrediction,
     colours: Sequence[str],
     *,
+    names: Sequence[str] = (),
     window: tuple[float | None, float | None] = (None, None),
     side: int = 320,
 ) -> NDArray[np.uint8]:
@@ -62,6 +63,7 @@ def draw_boxes(
         reference: The reference; ``None`` where there is none. Ignored regions are grey.
         prediction: The boxes to be drawn, in order of falling score.
         colours: Of each class, ``#rrggbb``.
+        names: Of each class, to stand before the score; absent: the score stands alone.
         window: Lower and upper end of the grey scale; where absent as
             :func:`~medcnn.report.overlays.draw_overlay` says.
         side: Longest side of a slice in px.
@@ -73,8 +75,8 @@ def draw_boxes(
     dims = array.ndim - 1
     steps = list(spacing[:dims]) if spacing is not None and len(spacing) >= dims else [1.0] * dims
     wanted = reference or Boxes(np.zeros((0, 2 * dims), np.float32), np.zeros(0, np.int64))
-    places = _slices(wanted, prediction) if dims == 3 else []
-    groups = [_reference(wanted, dims, colours), _prediction(prediction, dims, colours)]
+    places = (_surest(prediction) if reference is None else _slices(wanted, prediction)) if dims == 3 else []
+    groups = [_reference(wanted, dims, colours), _prediction(prediction, dims, colours, names)]
     if dims == 3 and image.affine is not None:
         source, flips = anatomical_axes(image.affine)
         shape = [array.shape[1 + v] for v in source]
@@ -116,9 +118,10 @@ def _reference(boxes: Boxes, dims: int, colours: Sequence[str]) -> _Drawn:
     return _Drawn(boxes.corners.reshape(-1, 2 * dims).astype(np.float64), own, [""] * len(own), SOLID)
 
 
-def _prediction(boxes: BoxesPrediction, dims: int, colours: Sequence[str]) -> _Drawn:
+def _prediction(boxes: BoxesPrediction, dims: int, colours: Sequence[str], names: Sequence[str]) -> _Drawn:
     own = [colours[int(k)] for k in boxes.labels]
-    texts = [f"{float(score):.2f}" for score in boxes.scores]
+    before = [f"{names[int(k)]} " if names else "" for k in boxes.labels]
+    texts = [f"{name}{float(score):.2f}" for name, score in zip(before, boxes.scores, strict=True)]
     return _Drawn(boxes.corners.reshape(-1, 2 * dims).astype(np.float64), own, texts, DASHED)
 
 
@@ -136,6 +139,11 @@ def _slices(reference: Boxes, prediction: BoxesPrediction) -> list[NDArray[np.fl
         prediction.corners[hit],
     ]
     return [centres(group[:1])[0] for group in groups if len(group)][:_MOST_SLICES]
+
+
+def _surest(prediction: BoxesPrediction) -> list[NDArray[np.float64]]:
+    """Middles of the boxes with the highest scores."""
+    return list(centres(prediction.corners[:_MOST_SLICES]))
 
 
 def _turned(group: _Drawn, source: Sequence[int], flips: Sequence[bool], shape: Sequence[int]) -> _Drawn:

@@ -197,6 +197,7 @@ class Task(ABC):
             case, ``dense`` for one a voxel, ``boxes`` for a detector.
         places: Whether targets or predictions lie on the image's grid, so that its place in the network's is kept.
         keeps_files: Whether :meth:`keep` writes a file for each prediction.
+        draws: What :meth:`keep` gives to companions; ``None`` where it gives them nothing.
         plannable: Whether network, patch and batch may be planned (``auto`` in a recipe).
     """
 
@@ -207,6 +208,7 @@ class Task(ABC):
     gives: ClassVar[Mapping[str, bool]] = {}
     places: ClassVar[bool] = False
     keeps_files: ClassVar[bool] = False
+    draws: ClassVar[type[Drawn | Found] | None] = None
     plannable: ClassVar[bool] = False
 
     @classmethod

@@ -59,6 +59,7 @@ class DetectionTask(Task):
     monitor: ClassVar[str] = "average_precision"
     gives: ClassVar[Mapping[str, bool]] = {"boxes": True}
     keeps_files: ClassVar[bool] = True
+    draws: ClassVar[type[Found]] = Found
     places: ClassVar[bool] = True
 
     def __init__(

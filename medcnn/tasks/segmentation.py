@@ -140,6 +140,7 @@ class SegmentationTask(Task):
     monitor: ClassVar[str] = "dice"
     gives: ClassVar[Mapping[str, bool]] = {"dense": True}
     keeps_files: ClassVar[bool] = True
+    draws: ClassVar[type[Drawn]] = Drawn
     plannable: ClassVar[bool] = True
 
     def __init__(

@@ -21,7 +21,7 @@ from medcnn.inference.predictor import predict_cases
 from medcnn.progress import Progress
 from medcnn.tasks.base import Placement, Task
 from medcnn.types import Case, Exclusion, Prediction
-from medcnn.workflow.companions import companions_of, remarks
+from medcnn.workflow.companions import Kept, Wishes, extras_of, remarks
 from medcnn.workflow.evaluate import load_run_models, mean_thresholds
 from medcnn.workflow.folder import Run, open_run
 
@@ -99,14 +99,12 @@ def predict_paths(
     out: Path | None,
     allow_code: Path | None,
     progress: Progress,
-    *,
-    seg: str = "binary",
-    overlays: bool = False,
+    wishes: Wishes,
 ) -> pd.DataFrame:
     """Predictions of files, folders and tables; what cannot be read has its reason in the column ``error``."""
     models = load_models(source, allow_code)
     task, thresholds = models[0].task, mean_thresholds([m.thresholds for m in models])
-    companions = companions_of(models, seg, overlays=overlays)
+    extras = extras_of(models, wishes)
     table_file = table_of(out, task)
     if table_file is not None:
         check_writable(table_file)
@@ -121,14 +119,15 @@ def predict_paths(
     def keep(case: Case, prediction: Prediction, placement: Placement) -> Prediction:
         if out is None:
             return prediction
-        return task.keep(out, replace(case, id=stems[case.id]), prediction, placement, thresholds, companions)
+        return task.keep(out, replace(case, id=stems[case.id]), prediction, placement, thresholds, extras.companions)
 
     progress.start("predicting", len(readable), "images")
     found, unreadable = predict_cases(models, readable, choose_hardware(), progress=progress, keep=keep)
     progress.finish()
     errors = [*inputs.unusable, *unfit, *unreadable]
     table = _table(task, [*ids, *(e.case for e in inputs.unusable)], found, errors, thresholds)
-    for sentence in (*_left_out(errors, len(table), inputs.passed_over), *remarks(task, found.values())):
+    more = extras.finish(out, Kept(readable, found, thresholds)) if out is not None else ()
+    for sentence in (*_left_out(errors, len(table), inputs.passed_over), *remarks(task, found.values()), *more):
         progress.say(sentence)
     if table_file is not None:
         with open_atomic(table_file) as file:
@@ -151,6 +150,9 @@ def _table(
         columns = task.decide(found[case], thresholds) if case in found else {}
         rows.append({"case": case, **columns, "error": reasons.get(case, "")})
     table = pd.DataFrame(rows)
+    # Counts stay whole numbers beside what could not be read.
+    counts = {c for row in rows for c, v in row.items() if type(v) is int}
+    table = table.astype(dict.fromkeys(counts, "Int64"))
     # The reasons stand last, also where the first case could not be read.
     return table[[c for c in table.columns if c != "error"] + ["error"]]
 

@@ -143,4 +143,4 @@ def test_what_only_masks_have_is_refused_of_other_models(
 ) -> None:
     done = medcnn_command("predict", finished / "run", finished / "data", "--out", tmp_path / "o.csv", "--overlays")
     assert done.code == 2
-    assert "error: --overlays: classification has no masks to draw" in done.err
+    assert "error: --overlays: classification has no masks or boxes to draw" in done.err

@@ -61,6 +61,7 @@ def show(
             ("patients", entry.patient),
             ("adapter", f"{entry.adapter.name}{': ' + options if options else ''}"),
             ("source", entry.source),
+            *([("terms", entry.terms)] if entry.terms else []),
             ("size", size(entry.size) if entry.size is not None else None),
             ("checksum", entry.checksum),
             ("licence", entry.licence),

@@ -180,3 +180,11 @@ def test_boxes_in_mm_on_an_image_without_geometry(medcnn_command: Command, root:
     assert done.code == 0
     assert "the image has no geometry, so that a box in mm cannot be placed in it" in done.out + done.err
     assert stored(root)["exclusions"][0]["examples"][0]["path"].endswith("images/03.png")
+
+
+def test_a_set_whose_terms_must_be_accepted_says_so(medcnn_command: Command, tmp_path: Path) -> None:
+    done = medcnn_command("data", "show", "vindr_cxr")
+    assert "become a credentialed user of PhysioNet" in done.out
+    done = medcnn_command("data", "get", "vindr_cxr", "--root", tmp_path / "vindr")
+    assert done.code == 2
+    assert "become a credentialed user of PhysioNet" in done.err

@@ -17,10 +17,10 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from medcnn.data.adapters.box_table import box_table
 from medcnn.data.dataset import load_dataset
-from medcnn.data.images import read_case
+from medcnn.data.images import read_case, read_image
 from medcnn.data.images.grid_only import Grid, read_grid
 from medcnn.data.labels.boxes_table import read_corners, to_pixels
-from medcnn.errors import DataError
+from medcnn.errors import DataError, ImageError
 from medcnn.recipe.options import check_options
 from medcnn.recipe.schema import DataSection
 from medcnn.types import Boxes, Case, Dataset, ImageRef
@@ -388,6 +388,16 @@ def test_a_header_leads_to_no_other_file(tmp_path: Path, named: str) -> None:
     dataset = box_table(tmp_path, coordinates=("x", "y", "z", "d"), corners="diameter", space="world_lps")
     assert not dataset.cases
     assert "keeps its data in another file, which is not followed" in reasons(dataset)["a"]
+
+
+def test_the_second_file_is_the_one_that_the_header_names(tmp_path: Path) -> None:
+    for name in "ab":
+        volume(tmp_path / f"{name}.mhd", np.zeros((4, 4, 4), np.int16), (1, 1, 1), (0, 0, 0))
+    header, own, other = (str(tmp_path / name) for name in ("a.mhd", "a.raw", "b.raw"))
+    assert read_image(ImageRef((header, own), "itk")).array.shape == (1, 4, 4, 4)
+    for paths in ((header, other), (header, own, other), (own, header)):
+        with pytest.raises(ImageError, match="a volume is one file, or a MetaImage header"):
+            read_image(ImageRef(paths, "itk"))
 
 
 @pytest.mark.parametrize("name", ["rsna_pneumonia", "vindr_cxr", "luna16"])

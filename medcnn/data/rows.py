@@ -64,7 +64,8 @@ def _labels(case: Case, image: Image, masks: MaskReading) -> NDArray[np.uint8] |
     mask = case.target(Mask)
     if mask is None:
         return None
-    from medcnn.data.labels import instances_of, read_mask
+    from medcnn.data.labels import read_mask
+    from medcnn.data.labels.instances import instances_of
 
     labels = read_mask(
         mask, masks.schema, image, resample=masks.resample, consensus=masks.consensus, drawn_on=case.images[0]

@@ -35,6 +35,7 @@ class Decoding:
         most: Boxes an image, at most.
         overlap: Share by which tiles of a large image overlap.
         window_batch: Tiles predicted at a time.
+        window: Size of a tile; empty: that of the network's input.
     """
 
     least: float = 0.02
@@ -43,6 +44,7 @@ class Decoding:
     most: int = 100
     overlap: float = 0.5
     window_batch: int = 4
+    window: tuple[int, ...] = ()
 
     def chosen(self, found: BoxesPrediction) -> BoxesPrediction:
         """Boxes after non-maximum suppression, the best of them."""
@@ -110,7 +112,7 @@ def sliding_boxes(detect: Detect, image: Tensor, window: Sequence[int], decoding
         decoding: Overlap, suppression and batch.
     """
     shape = tuple(image.shape[2:])
-    if shape == tuple(window):
+    if all(n <= w for n, w in zip(shape, window, strict=True)):
         return [decoding.chosen(found) for found in detect(image)]
     starts = [_starts(n, w, decoding.overlap) for n, w in zip(shape, window, strict=True)]
     corners_of_tiles = list(itertools.product(*starts))

@@ -48,7 +48,13 @@ class DetectionModel(TaskModel):
             raise ModelError(
                 "boxes do not follow an elastic deformation", where="input.augment.elastic", todo="set it to 0"
             )
-        self._size = tuple(section.size)
+        self._size = self.decoding.window or tuple(section.size)
+        if len(self._size) != len(section.size):
+            raise ModelError(
+                f"the window has {len(self._size)} axes, input.size {len(section.size)}",
+                where="task.window",
+                todo="give as many numbers",
+            )
         self._axes = tuple(section.symmetric_axes) if self.mirror else ()
 
     def fit_anchors(self, sizes: NDArray[np.float32]) -> None:

@@ -88,6 +88,7 @@ class DetectionTask(Task):
         most: Count = 100,
         overlap: Share = 0.5,
         window_batch: Count = 4,
+        window: tuple[Count, ...] = (),
         mirror: bool = False,
         follow_masks: bool = True,
         resample: bool = False,
@@ -103,6 +104,8 @@ class DetectionTask(Task):
             most: Boxes of an image, at most.
             overlap: Share by which the tiles of a sliding window overlap, 0 to below 1.
             window_batch: Tiles predicted at a time.
+            window: Size of what is predicted at once, which may be larger than the patches of training; absent:
+                input.size.
             mirror: Merge the boxes of mirror images along the symmetric axes when predicting.
             follow_masks: Where cases have masks too, boxes of turned images are those of the turned masks, and not
                 the larger hulls of turned boxes.
@@ -125,7 +128,7 @@ class DetectionTask(Task):
         if follow_masks and drawn is not None and drawn.classes:
             masks = MaskReading(drawn, resample, consensus, instances=True)
         known = [boxes for case in dataset.cases if (boxes := case.target(Boxes)) is not None]
-        decoding = Decoding(score, nms, exclusive, most, overlap, window_batch)
+        decoding = Decoding(score, nms, exclusive, most, overlap, window_batch, window)
         most_boxes = max((len(boxes.corners) for boxes in known), default=0)
         return cls(schema, decoding, mirror=mirror, most_boxes=most_boxes, masks=masks)
 
@@ -133,12 +136,18 @@ class DetectionTask(Task):
     def restore(cls, state: Mapping[str, Any]) -> DetectionTask:
         """The task from the plain values of a checkpoint."""
         schema = LabelSchema(tuple(LabelClass(**c) for c in state["classes"]))
-        return cls(schema, Decoding(**state["decoding"]), mirror=state["mirror"], most_boxes=state["most_boxes"])
+        return cls(
+            schema,
+            Decoding(**{**state["decoding"], "window": tuple(state["decoding"]["window"])}),
+            mirror=state["mirror"],
+            most_boxes=state["most_boxes"],
+        )
 
     def state(self) -> dict[str, Any]:
         """The schema and the options as plain values."""
         classes = [{"value": c.value, "name": c.name, "color": c.color, "code": c.code} for c in self._schema.classes]
         decoding = {name: getattr(self.decoding, name) for name in Decoding.__dataclass_fields__}
+        decoding["window"] = list(self.decoding.window)
         return {"classes": classes, "decoding": decoding, "mirror": self.mirror, "most_boxes": self.most_boxes}
 
     @property

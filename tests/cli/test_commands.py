@@ -39,7 +39,7 @@ def test_cp_copies_and_does_not_overwrite(medcnn_command: Command, tmp_path: Pat
 
 def test_validate_knows_recipes_suites_overrides_and_the_catalog(medcnn_command: Command) -> None:
     assert medcnn_command("validate", "quickstart_abdomen").out == "quickstart_abdomen: a valid recipe\n"
-    assert medcnn_command("validate", "quickstart").out == "quickstart: a valid suite of 2 recipes\n"
+    assert medcnn_command("validate", "quickstart").out == "quickstart: a valid suite of 4 recipes\n"
     done = medcnn_command("validate", "quickstart_abdomen", "training.epochs=0", "data.dataset=phantm")
     assert done.code == 2
     assert "override: training.epochs: should be greater than or equal to 1, not 0" in done.err

@@ -7,7 +7,6 @@ grid of the image it belongs to.
 
 from __future__ import annotations
 
-from medcnn.data.labels.instances import instances_of
 from medcnn.data.labels.reading import LabelMap, read_label_map, read_mask, read_readers
 
-__all__ = ["LabelMap", "instances_of", "read_label_map", "read_mask", "read_readers"]
+__all__ = ["LabelMap", "read_label_map", "read_mask", "read_readers"]

@@ -1,9 +1,9 @@
 """Boxes of a batch as their images are cropped and changed.
 
 A box under a rotation becomes the hull of its corners, which is larger than its object; where the batch has a map of
-instances (:func:`medcnn.data.labels.instances.instances_of`), the extent of the moved instance is taken instead. What an edge
-cuts is kept as a box as long as :data:`LEAST` of it is inside; of less than that the rest is a region from which
-nothing is to be learned.
+instances (:mod:`medcnn.data.labels.instances`), the extent of the moved instance is taken instead. What an edge cuts
+is kept as a box as long as :data:`LEAST` of it is inside; of less than that the rest is a region from which nothing is
+to be learned.
 """
 
 from __future__ import annotations

@@ -206,8 +206,7 @@ class SegmentationTask(Task):
             raise DataError(
                 f"there is no label {unknown[0]!r}", where="task.pairs", todo=f"choose from {', '.join(schema.names)}"
             )
-        own = dataset.labels.get("class")
-        classes = own.names if own is not None and not own.multilabel else ()
+        classes = own.names if (own := dataset.labels.get("class")) is not None and not own.multilabel else ()
         return cls(
             schema, overlap=overlap, window_batch=window_batch, mirror=mirror, pairs=pairs, resample=resample,
             consensus=consensus, postprocess=postprocess, classes=classes,

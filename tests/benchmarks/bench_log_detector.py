@@ -4,8 +4,8 @@ search for bright blobs.
 The detector: intensities are cut to a window of CT numbers; the scale-normalised Laplacian (Lindeberg 1998) is taken at
 several scales in mm; its extrema over place and scale are candidates, at least a radius apart, each with a box of the
 size that the scale tells. Candidates lie in the lung (its air with the holes closed), are denser than what is around
-them by a least contrast, and no denser than calcium. The score is the strength of the extremum, or the same weighted by its
-roundness (the ratio of the Hessian's smallest to its largest curvature), which vessels lack.
+them by a least contrast, and no denser than calcium. The score is the strength of the extremum, or the same weighted by
+its roundness (the ratio of the Hessian's smallest to its largest curvature), which vessels lack.
 
 What is tuned, on two thirds of the patients by the sensitivity at 1 false positive a scan that is reached there: the
 window, the scales, the least contrast, the largest CT number, how much roundness counts, and the size of a box for a

@@ -138,7 +138,7 @@ class DetectionTask(Task):
         schema = LabelSchema(tuple(LabelClass(**c) for c in state["classes"]))
         return cls(
             schema,
-            Decoding(**{**state["decoding"], "window": tuple(state["decoding"]["window"])}),
+            Decoding(**{**state["decoding"], "window": tuple(state["decoding"].get("window", ()))}),
             mirror=state["mirror"],
             most_boxes=state["most_boxes"],
         )

@@ -15,7 +15,7 @@ from medcnn.data.phantom.shapes import Array, Box, Distance, Point, Shape, ellip
 Kind = Literal["solid", "vessel", "pleura", "subsolid"]
 # How often each kind comes.
 KINDS: tuple[tuple[Kind, float], ...] = (("solid", 0.28), ("vessel", 0.26), ("pleura", 0.24), ("subsolid", 0.22))
-SMALLEST, LARGEST = 6.0, 14.0
+SMALLEST, LARGEST = 6.5, 14.0
 _MOST = 4
 
 
@@ -77,12 +77,13 @@ def _apart(one: Point, reach: float, other: Point, other_reach: float, gap: floa
 def _draw(lung: LungField, rng: np.random.Generator, kind: Kind) -> Nodule | None:
     size = float(np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST)))) / 2
     if kind == "subsolid":
-        size = max(size, 3.5)
+        # What is faint and small can hardly be told from noise.
+        size = max(size, 4.0)
     rx, ry, rz = (float(size * v) for v in rng.uniform(0.8, 1.25, 3))
     center = _place(lung, rng, kind, size)
     if center is None or max(abs(v) for v in center) > REACH - 1.5 * size - 2:
         return None
-    hu = float(rng.uniform(-620, -380)) if kind == "subsolid" else float(rng.uniform(0, 70))
+    hu = float(rng.uniform(-600, -360)) if kind == "subsolid" else float(rng.uniform(0, 70))
     lobes = []
     for _ in range(int(rng.integers(0, 4))):
         axis = rng.standard_normal(3)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # Options of adapters that choose, merge or name labels: the catalog's own list then says nothing.
-_OF_LABELS = frozenset({"label", "labels", "classes", "mask_labels", "overlapping", "multilabel"})
+_OF_LABELS = frozenset({"label", "labels", "classes", "mask_labels", "box_labels", "overlapping", "multilabel"})
 
 
 def count_outputs(recipe: Recipe) -> int:
@@ -53,7 +53,7 @@ def _listed(recipe: Recipe) -> Dataset | None:
     if data.dataset is None or data.derive is not None or _OF_LABELS & data.options.keys():
         return None
     entry = find_entry(data.dataset, data.catalog)
-    kinds = {"class": entry.labels, "mask": entry.mask_labels}
+    kinds = {"class": entry.labels, "mask": entry.mask_labels, "boxes": entry.box_labels}
     return Dataset(data.dataset, (), {kind: labels.known() for kind, labels in kinds.items() if labels is not None})
 
 

@@ -166,6 +166,7 @@ def test_receptive_field_behind_upsampling_is_the_largest_that_gradients_reach(
     assert last.stride == (12 // factor,) * 2
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(kernel=st.integers(1, 5), stride=st.integers(1, 3), padding=st.integers(0, 2), dilation=st.integers(1, 2))
 def test_receptive_field_behind_a_transposed_convolution_is_what_gradients_reach(

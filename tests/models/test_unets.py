@@ -100,6 +100,7 @@ def test_small_unet_works_at_any_size_and_first_step(size: tuple[int, ...], firs
         assert all(p.grad is not None for p in network.parameters())
 
 
+@pytest.mark.slow
 def test_small_unet_learns_from_the_first_steps() -> None:
     torch.manual_seed(0)
     image = torch.randn(8, 1, 32, 32)

@@ -292,6 +292,7 @@ def test_focus_passes_over_cases_without_a_mask() -> None:
     assert float(focus_loss(places[1:], labels[1:])) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [2, 3])
 def test_masks_teach_attention_where_to_look(dims: int) -> None:
     schema = LabelSchema((LabelClass(0, "a"), LabelClass(1, "b")))

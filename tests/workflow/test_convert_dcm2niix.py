@@ -149,6 +149,7 @@ def compare(root: Path, tmp_path: Path) -> Compared:
     return found
 
 
+@pytest.mark.slow
 def test_every_series_of_pydicoms_files_that_both_convert(tmp_path: Path) -> None:
     found = compare(FILES, tmp_path)
     print(f"{len(found.same)} stacks are the same; {found._asdict()}")

@@ -49,9 +49,14 @@ def test_labels_that_the_recipe_changes_are_counted_from_the_data(tmp_path: Path
     root.mkdir()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(root / "a.png")
     (root / "cases.csv").write_text("image,mask,label,block,run\na.png,a.png,glioma,b,r\n", encoding="utf-8")
-    changed = {"root": str(root), "options": {"mask_labels": {"rim": 1, "core": 2, "oedema": 3}}}
+    alone = {"boxes": None}
+    changed = {"root": str(root), "options": {**alone, "mask_labels": {"rim": 1, "core": 2, "oedema": 3}}}
     assert count_outputs(recipe("segmentation", "brain_tumor_mri", **changed)) == 4
-    assert count_outputs(recipe("segmentation", "brain_tumor_mri", root=str(root))) == 2
+    assert count_outputs(recipe("segmentation", "brain_tumor_mri", root=str(root), options=alone)) == 2
+
+
+def test_classes_of_boxes_are_the_catalogs() -> None:
+    assert count_outputs(recipe("detection", "brain_tumor_mri", root="nowhere")) == 3
 
 
 def test_without_labels_anywhere_nothing_is_counted() -> None:

@@ -157,7 +157,7 @@ def test_star_groups_take_the_best_connected_first() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10**6), st.integers(0, 7), st.floats(0.5, 2), st.integers(40, 95))
+@given(st.integers(0, 10**6), st.integers(0, 7), st.floats(0.6, 1.7), st.integers(50, 95))
 def test_a_copy_by_turn_gamma_and_encoding_is_found_whatever_the_image(
     seed: int, turn: int, gamma: float, quality: int
 ) -> None:

@@ -63,6 +63,7 @@ _BUILT_IN: dict[str, dict[str, str]] = {
     "networks": {
         "basic_cnn": "medcnn.models.builders:basic_cnn",
         "small_resnet": "medcnn.models.builders:small_resnet",
+        "unet_classifier": "medcnn.models.builders:unet_classifier",
         "densenet": "medcnn.models.builders:densenet",
         "resnet": "medcnn.models.builders:resnet",
         "efficientnet": "medcnn.models.builders:efficientnet",

@@ -14,7 +14,7 @@ The four supplied arguments are the same everywhere:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ from medcnn.recipe.schema import Count, Positive
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from medcnn.models.small_unet import SmallUNet
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Several = Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -122,6 +124,54 @@ def small_resnet(
         zero_init=zero_init,
         pooling=pooling,
     )
+
+
+def unet_classifier(
+    *,
+    spatial_dims: int,
+    in_channels: int,
+    outputs: int,
+    size: tuple[int, ...],
+    filters: Annotated[tuple[Count, ...], Field(min_length=2)] = (16, 32, 64, 128, 256),
+    blocks: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=2)] | None = None,
+    deep_supervision: Annotated[int, Field(ge=0)] = 2,
+    norm: Literal["batch", "instance"] = "batch",
+    dropout: Share = 0.0,
+) -> nn.Module:
+    """A classifier that looks where the decoder of a small U-Net sees a finding, 2D and 3D.
+
+    The decoder gives logits of the background and of each class for each voxel, which masks teach in training by the
+    task's ``outlines``. The features of all levels but the finest, averaged where it sees anything but background,
+    give the class. Prediction needs no masks.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: Channels of the image.
+        outputs: Logits a case.
+        size: Spatial size of the image; any works.
+        filters: Filters of each level; their number is the number of levels.
+        blocks: Residual blocks of each level, as in ``small_unet``.
+        deep_supervision: How many coarser levels also learn the masks, less than levels.
+        norm: Normalisation by batch, or by case and filter (slower on a CPU).
+        dropout: Share of features silenced in training before the last layer, in [0, 1).
+
+    Raises:
+        ModelError: If the options do not fit the number of levels or each other.
+    """
+    from medcnn.models.unet_classifier import UNetClassifier
+    from medcnn.models.unets import small_unet
+
+    trunk = small_unet(
+        spatial_dims=spatial_dims,
+        in_channels=in_channels,
+        outputs=1 + outputs,
+        size=size,
+        filters=filters,
+        blocks=blocks,
+        deep_supervision=deep_supervision,
+        norm=norm,
+    )
+    return UNetClassifier(cast("SmallUNet", trunk), filters, outputs, dropout=dropout)
 
 
 def densenet(

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from medcnn.errors import ModelError
+from medcnn.models.layers import conv_layer
 from medcnn.models.quiet import quiet_monai
 
 with quiet_monai():
@@ -44,6 +45,13 @@ class Backbone:
     stem_pool: bool
     levels: tuple[int, ...]
     top_level: bool
+    outlines: bool = False
+
+    @property
+    def mapped(self) -> tuple[int, ...]:
+        """Stages that the pyramid is made from: one finer than the finest with boxes, where outlines are learned."""
+        finer = self.outlines and self.levels[0] > 1
+        return (self.levels[0] - 1, *self.levels) if finer else self.levels
 
     def check(self, dims: int) -> None:
         """Raise :class:`~medcnn.errors.ModelError` for an option out of its range."""
@@ -83,9 +91,10 @@ class RetinaNet(nn.Module):
 
     Args:
         network: MONAI's RetinaNet with list output.
-        strides: Step of each level along each axis.
+        strides: Step of each level with boxes along each axis.
         anchors: ``(A, D)`` sides at the finest level, or ``None``: to be fitted, and until then of no use.
         count: A, where they are to be fitted.
+        outline: Logits of the background and of each class on the finest map of the pyramid; ``None``: none.
     """
 
     anchor_shapes: Tensor
@@ -96,9 +105,11 @@ class RetinaNet(nn.Module):
         strides: Sequence[Sequence[int]],
         anchors: Sequence[Sequence[float]] | None,
         count: int,
+        outline: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self.outline = outline
         self.strides = tuple(tuple(s) for s in strides)
         self.dims = len(self.strides[0])
         self.fitted = anchors is None
@@ -140,10 +151,33 @@ class RetinaNet(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits ``(B, N, classes)`` and box codes ``(B, N, 2*D)``, float32."""
-        maps: list[Tensor] = self.network(image)
-        half = len(maps) // 2
+        return self._heads(self._pyramid(image))
+
+    def outlined(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Also logits ``(B, 1 + classes, *small)`` of the background and of each class, on the finest map.
+
+        Raises:
+            ModelError: If the network was built without outlines.
+        """
+        if self.outline is None:
+            raise ModelError(
+                "this network has no map that masks could teach",
+                where="model.outlines",
+                todo="set model.outlines=true, or task.outlines=0",
+            )
+        maps = self._pyramid(image)
+        logits, codes = self._heads(maps)
+        return logits, codes, self.outline(maps[0]).float()
+
+    def _pyramid(self, image: Tensor) -> list[Tensor]:
+        network: Any = self.network
+        return list(network.feature_extractor(image).values())
+
+    def _heads(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        network: Any = self.network
+        seen = list(maps[len(maps) - len(self.strides) :])
         # Under autocast the heads give bf16, which is too coarse for coordinates and scores.
-        return self._listed(maps[:half]), self._listed(maps[half:])
+        return self._listed(network.classification_head(seen)), self._listed(network.regression_head(seen))
 
     def _listed(self, maps: Sequence[Tensor]) -> Tensor:
         count = len(self.anchor_shapes)
@@ -182,7 +216,8 @@ def build_retinanet(
         use_list_output=True,
     )
     nn.init.constant_(network.classification_head.cls_logits.bias, -math.log((1 - prior) / prior))
-    return RetinaNet(network, strides, anchors, number)
+    outline = conv_layer(dims, pyramid_filters, 1 + classes, 1, bias=True) if backbone.outlines else None
+    return RetinaNet(network, strides, anchors, number, outline)
 
 
 def _check_size(size: tuple[int, ...], stride: tuple[int, ...]) -> None:
@@ -216,8 +251,8 @@ def _pyramid(dims: int, in_channels: int, backbone: Backbone, filters: int) -> n
     expansion = 4 if backbone.bottleneck else 1
     return BackboneWithFPN(
         resnet,
-        {f"layer{stage}": str(number) for number, stage in enumerate(backbone.levels)},
-        [backbone.filters[stage - 1] * expansion for stage in backbone.levels],
+        {f"layer{stage}": str(number) for number, stage in enumerate(backbone.mapped)},
+        [backbone.filters[stage - 1] * expansion for stage in backbone.mapped],
         filters,
         spatial_dims=dims,
         extra_blocks=LastLevelMaxPool(dims) if backbone.top_level else _NoMore(),

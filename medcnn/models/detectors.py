@@ -38,6 +38,7 @@ def retinanet(
     anchors: Literal["auto"] | Shapes = "auto",
     anchors_per_place: Count = 3,
     prior: Prior = 0.01,
+    outlines: bool = False,
 ) -> nn.Module:
     """RetinaNet (Lin et al. 2017): a ResNet, a feature pyramid on it, and heads for classes and boxes, all MONAI's.
 
@@ -60,13 +61,16 @@ def retinanet(
             having them twice as large; auto: fitted to the boxes of the training part.
         anchors_per_place: How many shapes are fitted.
         prior: Probability of a finding that each anchor starts with.
+        outlines: One more map, finer than the finest level with boxes, from which masks teach the network in training
+            what is where (as in Retina U-Net, Jaeger et al. 2018); the task's outlines is the weight. Prediction
+            needs no masks.
 
     Raises:
         ModelError: If an option is out of its range, or the image is smaller than the step of the coarsest level.
     """
     from medcnn.models.detector_modules import Backbone, build_retinanet
 
-    backbone = Backbone(filters, blocks, bottleneck, stem_kernel, stem_stride, stem_pool, levels, top_level)
+    backbone = Backbone(filters, blocks, bottleneck, stem_kernel, stem_stride, stem_pool, levels, top_level, outlines)
     shapes = None if anchors == "auto" else anchors
     return build_retinanet(
         spatial_dims, in_channels, outputs, size, backbone, pyramid_filters, shapes, anchors_per_place, prior

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -119,24 +120,32 @@ class SmallUNet(nn.Module):
             nn.init.normal_(layer.weight, std=math.sqrt(2 / layer.in_channels))
             nn.init.zeros_(layer.bias)
 
-    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
-        """Logits ``(B, outputs, *size)`` of ``(B, C, *size)``; in training with deep supervision a list of them."""
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Maps of all levels on the way up, the finest first, the coarsest last."""
         skips = []
         x = image
         for level in self.down:
             x = level(x)
             skips.append(x)
-        features = [self.dropout(skips.pop())]
+        maps = [self.dropout(skips.pop())]
         for up, skip in zip(reversed(self.up), reversed(skips), strict=True):
-            features.append(up(features[-1], skip))
-        logits: Tensor = self.output(features[-1])
+            maps.append(up(maps[-1], skip))
+        return maps[::-1]
+
+    def logits(self, maps: Sequence[Tensor], shape: Sequence[int]) -> list[Tensor]:
+        """Logits of the voxels from :meth:`features`, the finest ``(B, outputs, *shape)`` and coarser ones after it."""
+        finest: Tensor = self.output(maps[0])
         # A first step that does not divide the image gives a few voxels more than it has.
-        for axis, n in enumerate(image.shape[2:], 2):
-            logits = logits.narrow(axis, 0, n) if logits.shape[axis] != n else logits
+        for axis, n in enumerate(shape, 2):
+            finest = finest.narrow(axis, 0, n) if finest.shape[axis] != n else finest
+        return [finest, *(layer(m) for layer, m in zip(self.coarse_outputs, maps[1:], strict=False))]
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        """Logits ``(B, outputs, *size)`` of ``(B, C, *size)``; in training with deep supervision a list of them."""
+        maps = self.features(image)
         if not self.training or not self.coarse_outputs:
-            return logits
-        coarse = features[-2 : -2 - len(self.coarse_outputs) : -1]
-        return [logits, *(layer(f) for layer, f in zip(self.coarse_outputs, coarse, strict=True))]
+            return self.logits(maps[:1], image.shape[2:])[0]
+        return self.logits(maps, image.shape[2:])
 
 
 def _output_layer(

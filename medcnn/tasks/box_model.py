@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medcnn.data.batch import BOX_LABELS, BOXES, NO_BOX, Batch
+from medcnn.data.batch import BOX_LABELS, BOXES, LABELS, NO_BOX, Batch
 from medcnn.errors import ModelError
 from medcnn.models.anchors import fit_anchors, reached
 from medcnn.recipe.schema import InputSection
 from medcnn.tasks.base import Row, TaskModel
 from medcnn.tasks.box_decoding import Decoding, candidates, mirrored_boxes, sliding_boxes
+from medcnn.tasks.outlines import map_of_boxes, outline_loss
 from medcnn.types import BoxesPrediction, Prediction
 
 
@@ -25,14 +26,18 @@ class DetectionModel(TaskModel):
         loss: As of :class:`~medcnn.models.detection_loss_modules.DetectionLoss`.
         decoding: What becomes of its outputs.
         mirror: Merge the boxes of mirror images along the symmetric axes when predicting.
+        outlines: Weight of the loss by which masks teach the network what is where; 0 is none.
     """
 
-    def __init__(self, network: nn.Module, loss: nn.Module, decoding: Decoding, *, mirror: bool) -> None:
+    def __init__(
+        self, network: nn.Module, loss: nn.Module, decoding: Decoding, *, mirror: bool, outlines: float = 0.0
+    ) -> None:
         super().__init__()
         self.network = network
         self.loss = loss
         self.decoding = decoding
         self.mirror = mirror
+        self.outlines = outlines
         self._size: tuple[int, ...] = ()
         self._axes: tuple[int, ...] = ()
         self._remarks: tuple[str, ...] = ()
@@ -83,13 +88,18 @@ class DetectionModel(TaskModel):
         return self._remarks
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses of classes and boxes."""
+        """The losses of classes and boxes, and of outlines where masks teach them."""
         network: Any = self.network
-        logits, codes = network(batch.image)
-        anchors, places = network.anchors(batch.image.shape[2:])
         boxes, labels = batch.targets[BOXES], batch.targets[BOX_LABELS]
+        more = {}
+        if self.outlines:
+            logits, codes, outlines = network.outlined(batch.image)
+            more = {"outlines": self.outlines * outline_loss(outlines, map_of_boxes(batch.targets[LABELS], labels))}
+        else:
+            logits, codes = network(batch.image)
+        anchors, places = network.anchors(batch.image.shape[2:])
         found: dict[str, Tensor] = self.loss(logits, codes, anchors, places, boxes, labels)
-        return found
+        return {**found, **more}
 
     def detect(self, image: Tensor) -> list[BoxesPrediction]:
         """Boxes before suppression of images of the window's size."""

@@ -8,12 +8,10 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from medcnn.data.batch import LABELS, Batch
 from medcnn.data.preprocess import MaskReading
 from medcnn.errors import DataError, ModelError
 from medcnn.evaluation.classification import check_options, evaluate_classification
@@ -21,102 +19,31 @@ from medcnn.evaluation.inputs import ClassificationTable
 from medcnn.evaluation.metrics import validation_scores
 from medcnn.evaluation.results import Evaluation
 from medcnn.evaluation.sources import thresholds_to_store
-from medcnn.geometry.resample import IGNORE
-from medcnn.recipe.schema import InputSection
-from medcnn.tasks.base import EvaluationOptions, Row, Task, TaskModel, TrainingFacts
-from medcnn.tasks.dense import mirrored_mean
+from medcnn.tasks.base import EvaluationOptions, Row, Task, TrainingFacts
+from medcnn.tasks.class_model import ClassificationModel
 from medcnn.tasks.predictions import describe_cases, read_columns, stack, write_columns
 from medcnn.types import Case, ClassLabel, ClassPrediction, Dataset, LabelClass, LabelSchema, Part, Prediction
 
 Weight = Annotated[float, Field(ge=0.0)]
 
 
-class ClassificationModel(TaskModel):
-    """A network whose outputs are logits of the classes.
-
-    Args:
-        network: ``(B, C, *spatial)`` to logits ``(B, classes)``.
-        loss: Takes logits, states and validity, each ``(B, classes)``.
-        exclusive: Exactly one class is present in each case.
-        focus: Weight of the loss by which masks teach the network's attention; 0 is none.
-        mirror: Predict the mean over mirror images along the symmetric axes.
-    """
-
-    def __init__(
-        self, network: nn.Module, loss: nn.Module, *, exclusive: bool, focus: float = 0.0, mirror: bool = False
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.loss = loss
-        self.exclusive = exclusive
-        self.focus = focus
-        self.mirror = mirror
-        self._axes: tuple[int, ...] = ()
-
-    def adopt(self, section: InputSection) -> None:
-        """Only along the input's symmetric axes are mirror images predicted."""
-        self._axes = tuple(section.symmetric_axes) if self.mirror else ()
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The loss over the cases whose label is known; soft labels where mixup paired cases."""
-        states, valid = batch.targets["states"], batch.targets["valid"]
-        if "mix_index" in batch.targets:
-            partner = batch.targets["mix_index"]
-            weight = batch.targets["mix_weight"].unsqueeze(1)
-            states = states * weight + states[partner] * (1 - weight)
-            valid = valid & valid[partner]
-        if not self.focus:
-            return {"loss": self.loss(self.network(batch.image).float(), states, valid)}
-        attend: Any = self.network.attend
-        logits, places = attend(batch.image)
-        focus = focus_loss(places.float(), batch.targets[LABELS])
-        return {"loss": self.loss(logits.float(), states, valid), "focus": self.focus * focus}
-
-    def probabilities(self, image: Tensor) -> Tensor:
-        """``(B, classes)`` float32 in [0, 1]."""
-
-        def of_image(shown: Tensor) -> Tensor:
-            logits: Tensor = self.network(shown).float()
-            return logits.softmax(1) if self.exclusive else logits.sigmoid()
-
-        return mirrored_mean(of_image, image, self._axes)
-
-    def predict(self, image: Tensor) -> list[Prediction]:
-        """One row of probabilities a case."""
-        return [ClassPrediction(row) for row in self.probabilities(image).cpu().numpy()]
-
-    def rows(self, batch: Batch) -> list[Row]:
-        """Probabilities beside the states and their validity; padding is left out."""
-        probabilities = self.probabilities(batch.image).cpu().numpy()
-        states = batch.targets["states"].cpu().numpy()
-        valid = batch.targets["valid"].cpu().numpy()
-        return [
-            {"index": np.asarray(i), "probabilities": probabilities[k], "states": states[k], "valid": valid[k]}
-            for k, i in enumerate(batch.index.tolist())
-            if i >= 0
-        ]
-
-
-def focus_loss(places: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy between the places that the network attends to and those where the mask is.
-
-    Args:
-        places: ``(B, 1, *small)`` float32 logits.
-        labels: ``(B, K, *spatial)`` label maps of the images.
-
-    Returns:
-        The mean over the cases with a mask that is not empty; 0 where there is none.
-    """
-    finding = ((labels > 0) & (labels != IGNORE)).any(1, keepdim=True).float()
-    pool: Any = F.adaptive_avg_pool3d if places.ndim == 5 else F.adaptive_avg_pool2d
-    wanted = pool(finding, list(places.shape[2:])).flatten(1)
-    total = wanted.sum(1, keepdim=True)
-    # A finding may be smaller than what its place is told from, never than what its share is divided by.
-    shares = wanted / total.clamp_min(torch.finfo(torch.float32).tiny)
-    each = -(shares * places.flatten(1).log_softmax(1)).sum(1)
-    shown = total[:, 0] > 0
-    mean: Tensor = torch.where(shown, each, 0.0).sum() / shown.sum().clamp_min(1)
-    return mean
+def _check_teaching(schema: LabelSchema, masks: LabelSchema | None, focus: float, outlines: float) -> None:
+    """Refuse what masks cannot teach."""
+    key = "task.outlines" if outlines else "task.focus"
+    if focus and outlines:
+        raise DataError(
+            "masks teach where to look or what is where, not both", where="task.focus", todo="set one of them to 0"
+        )
+    if (focus or outlines) and masks is None:
+        raise DataError(
+            "the dataset has no masks that could teach where to look",
+            where=key,
+            todo=f"name the masks in the adapter's options, or set {key}=0",
+        )
+    if outlines and schema.multilabel:
+        raise DataError(
+            "a mask does not say which of several labels it shows", where=key, todo="set task.outlines=0, or use focus"
+        )
 
 
 class ClassificationTask(Task):
@@ -125,7 +52,8 @@ class ClassificationTask(Task):
     Args:
         schema: The classes.
         masks: The schema of the masks that teach where to look; ``None`` where none do.
-        focus: Weight of the loss by which they do.
+        focus: Weight of the loss by which they teach where to look.
+        outlines: Weight of the loss by which they teach what is where.
         mirror: Predict the mean over mirror images along the symmetric axes.
     """
 
@@ -134,16 +62,23 @@ class ClassificationTask(Task):
     monitor: ClassVar[str] = "macro_f1"
 
     def __init__(
-        self, schema: LabelSchema, masks: LabelSchema | None = None, *, focus: float = 0.0, mirror: bool = False
+        self,
+        schema: LabelSchema,
+        masks: LabelSchema | None = None,
+        *,
+        focus: float = 0.0,
+        outlines: float = 0.0,
+        mirror: bool = False,
     ) -> None:
         self._schema = schema
         self._masks = masks
         self.focus = focus
+        self.outlines = outlines
         self.mirror = mirror
 
     @classmethod
     def create(
-        cls, dataset: Dataset, *, focus: Weight = 0.0, mirror: bool = False, **options: Any
+        cls, dataset: Dataset, *, focus: Weight = 0.0, outlines: Weight = 0.0, mirror: bool = False, **options: Any
     ) -> ClassificationTask:
         """The task for a dataset with class labels.
 
@@ -151,10 +86,13 @@ class ClassificationTask(Task):
             dataset: The cases.
             focus: Weight of a second loss in training, by which the masks of the findings teach a network with
                 model.pooling=attention where to look; 0 is off. Prediction needs no masks.
+            outlines: Weight of a second loss in training, by which the masks of the findings teach the decoder of
+                unet_classifier what is where; 0 is off. Prediction needs no masks.
             mirror: Predict the mean over mirror images along input.symmetric_axes.
 
         Raises:
-            DataError: If the dataset has no class labels, fewer than two exclusive classes, or no masks for focus.
+            DataError: If the dataset has no class labels, fewer than two exclusive classes, or no masks for focus or
+                outlines, or if both are wanted, or outlines for several labels a case.
         """
         schema = dataset.labels.get("class")
         if schema is None:
@@ -170,13 +108,8 @@ class ClassificationTask(Task):
                 todo="add cases of another class: a network has nothing to tell apart here",
             )
         masks = dataset.labels.get("mask")
-        if focus and masks is None:
-            raise DataError(
-                "the dataset has no masks that could teach where to look",
-                where="task.focus",
-                todo="name the masks in the adapter's options, or set task.focus=0",
-            )
-        return cls(schema, masks if focus else None, focus=focus, mirror=mirror)
+        _check_teaching(schema, masks, focus, outlines)
+        return cls(schema, masks if focus or outlines else None, focus=focus, outlines=outlines, mirror=mirror)
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> ClassificationTask:
@@ -300,7 +233,15 @@ class ClassificationTask(Task):
                 where="task.focus",
                 todo="use small_resnet with model.pooling=attention, or set task.focus=0",
             )
-        return ClassificationModel(network, loss, exclusive=exclusive, focus=self.focus, mirror=self.mirror)
+        if self.outlines and not hasattr(network, "outlined"):
+            raise ModelError(
+                "this network has no decoder that masks could teach",
+                where="task.outlines",
+                todo="use unet_classifier, or set task.outlines=0",
+            )
+        return ClassificationModel(
+            network, loss, exclusive=exclusive, focus=self.focus, outlines=self.outlines, mirror=self.mirror
+        )
 
     def score(self, rows: Sequence[Row]) -> dict[str, float]:
         """Macro-F1 (at 0.5 for several labels), accuracy and log loss of the validation part."""

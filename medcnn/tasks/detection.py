@@ -40,6 +40,7 @@ from medcnn.tasks.box_predictions import write_baseline, write_box_table
 from medcnn.types import Boxes, BoxesPrediction, Case, Dataset, LabelClass, LabelSchema, Part, Prediction
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Weight = Annotated[float, Field(ge=0.0)]
 Overlap = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
@@ -52,6 +53,7 @@ class DetectionTask(Task):
         mirror: Merge the boxes of mirror images along the symmetric axes when predicting.
         most_boxes: Largest number of boxes that an image of the dataset has.
         masks: How masks are read, by which boxes follow their images; ``None`` where there are none.
+        outlines: Weight of the loss by which masks teach the network what is where.
     """
 
     name: ClassVar[str] = "detection"
@@ -70,12 +72,14 @@ class DetectionTask(Task):
         mirror: bool = False,
         most_boxes: int = 0,
         masks: MaskReading | None = None,
+        outlines: float = 0.0,
     ) -> None:
         self._schema = schema
         self.decoding = decoding
         self.mirror = mirror
         self.most_boxes = most_boxes
         self._masks = masks
+        self.outlines = outlines
 
     @classmethod
     def create(  # type: ignore[override]
@@ -91,6 +95,7 @@ class DetectionTask(Task):
         window: tuple[Count, ...] = (),
         mirror: bool = False,
         follow_masks: bool = True,
+        outlines: Weight = 0.0,
         resample: bool = False,
         consensus: Literal["majority", "staple"] = "staple",
     ) -> DetectionTask:
@@ -109,11 +114,13 @@ class DetectionTask(Task):
             mirror: Merge the boxes of mirror images along the symmetric axes when predicting.
             follow_masks: Where cases have masks too, boxes of turned images are those of the turned masks, and not
                 the larger hulls of turned boxes.
+            outlines: Weight of a loss in training by which those masks teach a network with model.outlines what is
+                where; 0 is off. Prediction needs no masks.
             resample: Bring a mask of another grid to its image's, where both have geometry.
             consensus: The rule where several persons drew a mask.
 
         Raises:
-            DataError: If the dataset has no boxes.
+            DataError: If the dataset has no boxes, or no masks for outlines.
         """
         schema = dataset.labels.get("boxes")
         if schema is None or not schema.classes:
@@ -127,10 +134,16 @@ class DetectionTask(Task):
         masks = None
         if follow_masks and drawn is not None and drawn.classes:
             masks = MaskReading(drawn, resample, consensus, instances=True)
+        if outlines and masks is None:
+            raise DataError(
+                "there are no masks that could teach outlines",
+                where="task.outlines",
+                todo="name the masks in the adapter's options with task.follow_masks=true, or set task.outlines=0",
+            )
         known = [boxes for case in dataset.cases if (boxes := case.target(Boxes)) is not None]
         decoding = Decoding(score, nms, exclusive, most, overlap, window_batch, window)
         most_boxes = max((len(boxes.corners) for boxes in known), default=0)
-        return cls(schema, decoding, mirror=mirror, most_boxes=most_boxes, masks=masks)
+        return cls(schema, decoding, mirror=mirror, most_boxes=most_boxes, masks=masks, outlines=outlines)
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> DetectionTask:
@@ -239,7 +252,13 @@ class DetectionTask(Task):
             raise ModelError(
                 "this loss is not about boxes", where="training.loss", todo=f"use {self.default_loss}, or leave it out"
             )
-        model = DetectionModel(network, loss, self.decoding, mirror=self.mirror)
+        if self.outlines and getattr(network, "outline", None) is None:
+            raise ModelError(
+                "this network has no map that masks could teach",
+                where="task.outlines",
+                todo="use retinanet with model.outlines=true, or set task.outlines=0",
+            )
+        model = DetectionModel(network, loss, self.decoding, mirror=self.mirror, outlines=self.outlines)
         model.fit_anchors(facts.box_sizes)
         return model
 

@@ -27,6 +27,7 @@ def build(
     [
         ("basic_cnn", {}),
         ("small_resnet", {"width": 4}),
+        ("unet_classifier", {"filters": (4, 6, 8)}),
         ("densenet", {"init_features": 8, "growth_rate": 4}),
         ("resnet", {"depth": 10, "widen_factor": 0.125}),
         ("seresnet", {}),

@@ -240,6 +240,7 @@ def test_densenet121_has_its_published_receptive_field() -> None:
         ("basic_cnn", {}),
         ("small_resnet", {}),
         ("small_resnet", {"pooling": "both"}),
+        ("unet_classifier", {"filters": (4, 6, 8)}),
         ("resnet", {"depth": 10}),
         ("efficientnet", {}),
         ("vit", {"hidden_size": 24, "mlp_dim": 48, "num_layers": 2, "num_heads": 4}),

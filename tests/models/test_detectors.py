@@ -44,18 +44,26 @@ def test_there_are_as_many_outputs_as_anchors(size: tuple[int, ...]) -> None:
 
 
 def test_anchors_stand_where_their_features_look() -> None:
-    # The pixels that an output depends on the most lie around the middle of its anchor.
-    network = detector((96, 96), levels=(2,), anchors=((8.0, 8.0),)).eval()
+    # Far from the edges, the pixels that an output depends on the most, over many networks, lie around the middle of
+    # its anchor.
+    places = (66, 67, 89)
+    weights = torch.zeros(len(places), 96, 96)
+    with torch.random.fork_rng():
+        for seed in range(12):
+            torch.manual_seed(seed)
+            network = detector((96, 96), levels=(2,), anchors=((8.0, 8.0),)).eval()
+            for k, place in enumerate(places):
+                image = torch.randn(1, 1, 96, 96).requires_grad_()
+                network(image)[0][0, place].sum().backward()
+                assert image.grad is not None
+                seen = image.grad[0, 0].abs() ** 2
+                weights[k] += seen / seen.sum()
     anchors = network.anchors((96, 96))[0]
     middles = (anchors[:, :2] + anchors[:, 2:]) / 2
-    for place in (27, 64, 100):
-        image = torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(place)).requires_grad_()
-        network(image)[0][0, place].sum().backward()
-        assert image.grad is not None
-        weight = image.grad[0, 0].abs() ** 2
-        line = torch.arange(96) + 0.5
-        seen = [float((weight.sum(1 - axis) * line).sum() / weight.sum()) for axis in (0, 1)]
-        assert np.abs(np.array(seen) - middles[place].numpy()).max() < 8
+    line = torch.arange(96) + 0.5
+    for weight, place in zip(weights, places, strict=True):
+        found = [float((weight.sum(1 - axis) * line).sum() / weight.sum()) for axis in (0, 1)]
+        assert np.abs(np.array(found) - middles[place].numpy()).max() < 4
 
 
 def test_the_stem_may_spare_an_axis() -> None:

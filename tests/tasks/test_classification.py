@@ -16,7 +16,8 @@ from medcnn.models import losses
 from medcnn.models.builders import small_resnet
 from medcnn.recipe.schema import InputSection
 from medcnn.tasks.base import EvaluationOptions, TrainingFacts
-from medcnn.tasks.classification import ClassificationTask, focus_loss
+from medcnn.tasks.class_model import focus_loss
+from medcnn.tasks.classification import ClassificationTask
 from medcnn.types import Case, ClassLabel, ClassPrediction, Dataset, ImageRef, LabelClass, LabelSchema
 
 CLASSES = tuple(LabelClass(i, name) for i, name in enumerate(("ct", "mr", "xr")))

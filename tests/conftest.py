@@ -13,6 +13,10 @@ import pytest
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# With a process a core, threads within each fight over small tensors. torch reads this when it is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ARCHIVES = {
     "MedNIST": "MedNIST.tar.gz",
     "Task04_Hippocampus": "Task04_Hippocampus.tar",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -76,7 +76,13 @@ class Matching:
 
 
 class ClassLoss(nn.Module, ABC):
-    """The loss of the classes of anchors, summed over them."""
+    """The loss of the classes of anchors, summed over them.
+
+    Attributes:
+        quality: A hit learns how well its box fits instead of 1.
+    """
+
+    quality: ClassVar[bool] = False
 
     def __init__(self, class_weights: Tensor | None) -> None:
         super().__init__()
@@ -88,7 +94,7 @@ class ClassLoss(nn.Module, ABC):
 
         Args:
             logits: ``(B, N, C)``.
-            wanted: ``(B, N, C)`` 1 for the class of the matched box, else 0.
+            wanted: ``(B, N, C)`` 1, or the overlap in [0, 1], for the class of the matched box, else 0.
             matched: ``(B, N)`` as of :class:`Matching`.
         """
 
@@ -123,6 +129,31 @@ class Focal(ClassLoss):
         return loss.sum() / (matched >= 0).sum().clamp(min=1)
 
 
+class QualityFocal(ClassLoss):
+    """Focal loss whose hits learn the overlap of their box with the reference (Li et al. 2020, eq. 2).
+
+    |t - p| ** gamma * -(t * log p + (1 - t) * log (1 - p)), t being the overlap for the class of a hit and 0 elsewhere,
+    divided by the number of hits. A score then says how well a box fits, which is what average precision ranks by.
+
+    Args:
+        gamma: Exponent of what is already right.
+        class_weights: ``(C,)``.
+    """
+
+    quality = True
+
+    def __init__(self, gamma: float, class_weights: Tensor | None) -> None:
+        super().__init__(class_weights)
+        self.gamma = gamma
+
+    def forward(self, logits: Tensor, wanted: Tensor, matched: Tensor) -> Tensor:
+        """As of :class:`ClassLoss`."""
+        entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        loss = entropy * (wanted - logits.sigmoid()).abs() ** self.gamma
+        loss = self.weighted(loss) * (matched != SILENT)[..., None]
+        return loss.sum() / (matched >= 0).sum().clamp(min=1)
+
+
 class HardNegatives(ClassLoss):
     """Cross-entropy of hits and of some of the false alarms with the highest scores (MONAI's sampler).
 
@@ -146,6 +177,15 @@ class HardNegatives(ClassLoss):
         chosen = torch.stack([torch.as_tensor(h) + torch.as_tensor(a) > 0 for h, a in zip(hits, alarms, strict=True)])
         entropy = F.binary_cross_entropy_with_logits(logits[chosen], wanted[chosen], reduction="none")
         return self.weighted(entropy).sum() / chosen.sum().clamp(min=1)
+
+
+def paired_iou(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over union ``(N,)`` of each box of ``(N, 2*D)`` with the one beside it; 0 where both are empty."""
+    dims = first.shape[1] // 2
+    low, high = torch.maximum(first[:, :dims], second[:, :dims]), torch.minimum(first[:, dims:], second[:, dims:])
+    shared = (high - low).clamp(min=0).prod(1)
+    both = (first[:, dims:] - first[:, :dims]).prod(1) + (second[:, dims:] - second[:, :dims]).prod(1) - shared
+    return shared / both.clamp(min=torch.finfo(shared.dtype).tiny)
 
 
 class DetectionLoss(nn.Module):
@@ -193,11 +233,14 @@ class DetectionLoss(nn.Module):
             matched.append(hits)
         where = torch.stack(matched)
         on = where >= 0
-        loss = self.classes(logits, wanted, where)
         if not bool(on.any()):
-            return {"classes": loss, "boxes": 0 * codes.sum()}
+            return {"classes": self.classes(logits, wanted, where), "boxes": 0 * codes.sum()}
         every = anchors.expand(len(logits), -1, -1)[on]
-        return {"classes": loss, "boxes": self.box_weight * self._boxes(codes[on], targets[on], every)}
+        if self.classes.quality:
+            fit = paired_iou(box_coder(dims).decode_single(codes[on].detach(), every), targets[on])
+            wanted[on] = wanted[on] * fit[:, None]
+        boxed = self.box_weight * self._boxes(codes[on], targets[on], every)
+        return {"classes": self.classes(logits, wanted, where), "boxes": boxed}
 
     def _matched(self, boxes: Tensor, anchors: Tensor, places: Sequence[int]) -> Tensor:
         if not len(boxes):

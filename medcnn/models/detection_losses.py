@@ -6,6 +6,7 @@ each image, and gives a loss of the classes and one of the boxes. torch is impor
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -28,7 +29,7 @@ def retinanet_loss(
     centre_inside: bool = False,
     foreground_iou: Share = 0.5,
     background_iou: Share = 0.4,
-    classes: Literal["focal", "hard_negatives"] = "focal",
+    classes: Literal["focal", "quality_focal", "hard_negatives"] = "focal",
     gamma: Annotated[float, Field(ge=0.0)] = 2.0,
     alpha: Annotated[float, Field(gt=0.0, lt=1.0)] | None = 0.25,
     sampled: Count = 64,
@@ -49,9 +50,10 @@ def retinanet_loss(
         foreground_iou: For max_iou: from this overlap on an anchor learns the box; the best anchor of a box always
             does.
         background_iou: For max_iou: below this overlap it learns that nothing is there; in between it learns nothing.
-        classes: focal: all anchors, easy ones counting little (Lin et al. 2017); hard_negatives: cross-entropy of the
-            hits and of some of the worst false alarms.
-        gamma: For focal.
+        classes: focal: all anchors, easy ones counting little (Lin et al. 2017); quality_focal: the same, a hit
+            learning how well its box fits, so that boxes that fit come first (Li et al. 2020); hard_negatives:
+            cross-entropy of the hits and of some of the worst false alarms.
+        gamma: For focal and quality_focal.
         alpha: For focal: weight of hits, 1 - alpha being that of all others; null: none.
         sampled: For hard_negatives: anchors an image.
         positive_share: For hard_negatives: share of hits among them, at most.
@@ -63,7 +65,7 @@ def retinanet_loss(
     Raises:
         ModelError: If an option is out of its range.
     """
-    from medcnn.models.detection_loss_modules import ClassLoss, DetectionLoss, Focal, HardNegatives, Matching
+    from medcnn.models import detection_loss_modules as modules
 
     if foreground_iou < background_iou:
         raise ModelError(
@@ -71,10 +73,10 @@ def retinanet_loss(
             where="training.loss.foreground_iou",
             todo="give a larger one",
         )
-    matching = Matching(matcher == "atss", candidates, centre_inside, foreground_iou, background_iou)
-    kind: ClassLoss = (
-        Focal(gamma, alpha, class_weights)
-        if classes == "focal"
-        else HardNegatives(sampled, positive_share, pool, class_weights)
-    )
-    return DetectionLoss(matching, kind, giou=boxes == "giou", box_weight=box_weight)
+    matching = modules.Matching(matcher == "atss", candidates, centre_inside, foreground_iou, background_iou)
+    kinds: dict[str, Callable[[], modules.ClassLoss]] = {
+        "focal": lambda: modules.Focal(gamma, alpha, class_weights),
+        "quality_focal": lambda: modules.QualityFocal(gamma, class_weights),
+        "hard_negatives": lambda: modules.HardNegatives(sampled, positive_share, pool, class_weights),
+    }
+    return modules.DetectionLoss(matching, kinds[classes](), giou=boxes == "giou", box_weight=box_weight)

@@ -14,7 +14,7 @@ from torch import Tensor
 from medcnn.errors import ModelError
 from medcnn.models.anchors import fit_anchors, reached, shape_iou
 from medcnn.models.build import build_network
-from medcnn.models.detection_loss_modules import NOTHING, SILENT, Matching, box_coder
+from medcnn.models.detection_loss_modules import NOTHING, SILENT, Matching, box_coder, paired_iou
 from medcnn.models.detection_losses import retinanet_loss
 
 SMALL: dict[str, Any] = {"filters": (8, 8, 8, 8), "pyramid_filters": 8}
@@ -155,7 +155,7 @@ def test_atss_matches_anchors_around_the_box() -> None:
     assert ((middles > 20) & (middles < 29)).all()
 
 
-@pytest.mark.parametrize("classes", ["focal", "hard_negatives"])
+@pytest.mark.parametrize("classes", ["focal", "quality_focal", "hard_negatives"])
 @pytest.mark.parametrize("boxes", ["smooth_l1", "giou"])
 def test_the_right_answer_costs_least(classes: Any, boxes: Any) -> None:
     anchors = grid(8, 10, 64)
@@ -174,6 +174,27 @@ def test_the_right_answer_costs_least(classes: Any, boxes: Any) -> None:
     swapped = loss(good[..., [1, 0]], codes + 0.5, anchors, [64], reference, labels)
     assert float(swapped["classes"]) > 1
     assert float(swapped["boxes"]) > 0.05
+
+
+def test_hits_learn_how_well_their_boxes_fit() -> None:
+    # By hand: of two boxes of 10 x 10, one moved by 5, 50 is shared and 150 covered.
+    reference = torch.tensor([[[10.0, 10, 20, 20]]])
+    anchors = torch.tensor([[10.0, 10, 20, 20], [15.0, 10, 25, 20], [40.0, 40, 50, 50]])
+    loss = retinanet_loss(matcher="max_iou", foreground_iou=0.3, background_iou=0.2, classes="quality_focal")
+    assert torch.allclose(paired_iou(anchors, reference[0].expand(3, 4)), torch.tensor([1.0, 1 / 3, 0.0]))
+    labels, codes = torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 3, 4)
+
+    def cost(*chances: float) -> float:
+        logits = torch.logit(torch.tensor(chances)).view(1, 3, 1)
+        return float(loss(logits, codes, anchors, [3], reference, labels)["classes"])
+
+    assert cost(1 - 1e-7, 1 / 3, 1e-7) < 1e-4
+    assert min(cost(0.9, 1 / 3, 1e-7), cost(1 - 1e-7, 0.4, 1e-7), cost(1 - 1e-7, 0.25, 1e-7)) > cost(
+        1 - 1e-7, 1 / 3, 1e-7
+    )
+    # |t - p| ** 2 times the cross-entropy, over two hits.
+    entropy = -(np.log(0.8) / 3 + np.log(0.2) * 2 / 3)
+    assert cost(1 - 1e-7, 0.8, 1e-7) == pytest.approx((0.8 - 1 / 3) ** 2 * entropy / 2, rel=1e-3)
 
 
 def test_images_without_boxes_teach_that_nothing_is_there() -> None:

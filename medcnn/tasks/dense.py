@@ -79,6 +79,23 @@ def mirrored_maps(maps: Maps, image: Tensor, axes: Sequence[int], swap: Sequence
     return total.div_(len(flips) + 1)
 
 
+def turned_maps(maps: Maps, image: Tensor) -> Tensor:
+    """The mean of ``maps`` over the image and its quarter turns in the plane of the first two spatial axes.
+
+    Args:
+        maps: ``(B, C, X, Y[, Z])`` to ``(B, K, X, Y[, Z])``, and of images with X and Y in each other's place.
+        image: ``(B, C, X, Y[, Z])``.
+    """
+    total: Tensor = maps(image)
+    for quarters in (1, 2, 3):
+        found = maps(torch.rot90(image, quarters, (2, 3)))
+        if found.device != total.device:
+            total, found = total.cpu(), found.cpu()
+        for channel in range(found.shape[1]):
+            total[:, channel] += torch.rot90(found[:, channel], -quarters, (1, 2))
+    return total.div_(4)
+
+
 def swapped_labels(labels: Tensor, mirrored: Tensor, order: Sequence[int], *, overlapping: bool) -> Tensor:
     """Label maps in which paired labels have changed places.
 

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medcnn.data.batch import LABELS, Batch
 from medcnn.data.images import read_case
 from medcnn.data.mask_files import file_stem, volumes_of, write_mask
 from medcnn.data.preprocess import MaskReading
@@ -20,8 +19,6 @@ from medcnn.errors import DataError, ModelError
 from medcnn.evaluation.results import Evaluation
 from medcnn.evaluation.segmentation import check_segmentation_options
 from medcnn.evaluation.segmentation_case import validation_scores_masks
-from medcnn.geometry.resample import IGNORE
-from medcnn.recipe.schema import InputSection
 from medcnn.tasks.base import (
     CachedImages,
     Companion,
@@ -30,12 +27,12 @@ from medcnn.tasks.base import (
     Placement,
     Row,
     Task,
-    TaskModel,
     TrainingFacts,
     together,
 )
-from medcnn.tasks.dense import mirrored_maps, sliding_maps, swapped_labels
+from medcnn.tasks.dense import swapped_labels
 from medcnn.tasks.mask_evaluation import choose_postprocessing, evaluate_masks
+from medcnn.tasks.mask_model import SegmentationModel
 from medcnn.tasks.mask_postprocess import postprocessing
 from medcnn.tasks.mask_predictions import decided_labels, label_fractions, mean_maps, placed_maps, write_mask_table
 from medcnn.tasks.mean_mask import MeanMask, mean_training_mask
@@ -53,72 +50,6 @@ from medcnn.types import (
 )
 
 
-class SegmentationModel(TaskModel):
-    """A network whose outputs are logits of the labels of each voxel.
-
-    Args:
-        network: ``(B, C, *spatial)`` to logits ``(B, K, *spatial)``; in training also a list of them, finest first.
-        loss: Takes the network's logits and labels (:mod:`medcnn.models.dense_losses`).
-        task: The schema and the rules of prediction.
-    """
-
-    def __init__(self, network: nn.Module, loss: nn.Module, task: SegmentationTask) -> None:
-        super().__init__()
-        self.network = network
-        self.loss = loss
-        self.exclusive = not task.schema.multilabel
-        self.overlap = task.overlap
-        self.window_batch = task.window_batch
-        self.mirror = task.mirror
-        self.swap = task.swapped_channels()
-        self._size: tuple[int, ...] = ()
-        self._axes: tuple[int, ...] = ()
-
-    def adopt(self, section: InputSection) -> None:
-        """The window is the input's size; only along its symmetric axes are mirror images predicted."""
-        self._size = tuple(section.size)
-        self._axes = tuple(section.symmetric_axes) if self.mirror else ()
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The loss over the annotated voxels."""
-        labels = batch.targets[LABELS].long()
-        return {"loss": self.loss(self.network(batch.image), labels[:, 0] if self.exclusive else labels)}
-
-    def maps(self, image: Tensor) -> Tensor:
-        """Probabilities ``(B, K, *spatial)`` float32, by a sliding window where images are larger than it."""
-
-        def of_window(tiles: Tensor) -> Tensor:
-            logits: Tensor = self.network(tiles).float()
-            return logits.softmax(1) if self.exclusive else logits.sigmoid()
-
-        def of_image(whole: Tensor) -> Tensor:
-            size = self._size or tuple(whole.shape[2:])
-            return sliding_maps(of_window, whole, size, overlap=self.overlap, batch=self.window_batch)
-
-        return mirrored_maps(of_image, image, self._axes, self.swap)
-
-    def predict(self, image: Tensor) -> list[Prediction]:
-        """The probabilities of each case in the network's grid."""
-        return [MapPrediction(maps) for maps in self.maps(image).float().cpu().numpy()]
-
-    def rows(self, batch: Batch) -> list[Row]:
-        """Voxels found, invented and missed by label, in the network's grid; padding is left out."""
-        maps = self.maps(batch.image)
-        labels = batch.targets[LABELS]
-        known = labels != IGNORE
-        if self.exclusive:
-            chosen = maps.argmax(1, keepdim=True)
-            count = maps.shape[1] - 1
-            wanted = torch.cat([labels == k for k in range(1, count + 1)], 1)
-            found = torch.cat([chosen == k for k in range(1, count + 1)], 1) & known
-        else:
-            wanted, found = labels == 1, (maps >= 0.5) & known
-        dims = tuple(range(2, maps.ndim))
-        counts = torch.stack([(found & wanted).sum(dims), (found & ~wanted).sum(dims), (~found & wanted).sum(dims)], -1)
-        rows = counts.cpu().numpy().astype(np.float64)
-        return [{"index": np.asarray(i), "counts": rows[k]} for k, i in enumerate(batch.index.tolist()) if i >= 0]
-
-
 class SegmentationTask(Task):
     """Learns the labels of a mask schema.
 
@@ -127,6 +58,7 @@ class SegmentationTask(Task):
         overlap: Share by which the tiles of a sliding window overlap.
         window_batch: Tiles predicted at a time.
         mirror: Average over mirror images along the symmetric axes when predicting.
+        turns: Average over quarter turns in the plane of the first two axes when predicting.
         pairs: Pairs of labels that change places in a mirror image along axis 0, such as left and right.
         resample: Bring a mask of another grid to its image's, where both have geometry.
         consensus: The rule where several persons drew a mask.
@@ -150,6 +82,7 @@ class SegmentationTask(Task):
         overlap: float = 0.5,
         window_batch: int = 4,
         mirror: bool = False,
+        turns: bool = False,
         pairs: Sequence[Sequence[str]] = (),
         resample: bool = False,
         consensus: Literal["majority", "staple"] = "staple",
@@ -157,7 +90,8 @@ class SegmentationTask(Task):
         classes: tuple[str, ...] = (),
     ) -> None:
         self._schema = schema
-        self.overlap, self.window_batch, self.mirror = overlap, window_batch, mirror
+        self.overlap, self.window_batch = overlap, window_batch
+        self.mirror, self.turns = mirror, turns
         self.pairs = tuple((first, second) for first, second in pairs)
         self.resample, self.consensus, self.postprocess = resample, consensus, postprocess
         self.classes = classes
@@ -170,6 +104,7 @@ class SegmentationTask(Task):
         overlap: float = 0.5,
         window_batch: int = 4,
         mirror: bool = False,
+        turns: bool = False,
         pairs: tuple[tuple[str, str], ...] = (),
         resample: bool = False,
         consensus: Literal["majority", "staple"] = "staple",
@@ -183,6 +118,8 @@ class SegmentationTask(Task):
             overlap: Share by which the tiles of a sliding window overlap, 0 to below 1.
             window_batch: Tiles predicted at a time.
             mirror: Average over mirror images along the symmetric axes when predicting.
+            turns: Average over quarter turns in the plane of the first two axes when predicting, where training turned
+                images too (input.augment.rotate); input.size must be equal along both.
             pairs: Pairs of labels that change places in a mirror image along axis 0, such as [left, right].
             resample: Bring a mask of another grid to its image's, where both have geometry.
             consensus: The rule where several persons drew a mask.
@@ -208,8 +145,8 @@ class SegmentationTask(Task):
             )
         classes = own.names if (own := dataset.labels.get("class")) is not None and not own.multilabel else ()
         return cls(
-            schema, overlap=overlap, window_batch=window_batch, mirror=mirror, pairs=pairs, resample=resample,
-            consensus=consensus, postprocess=postprocess, classes=classes,
+            schema, overlap=overlap, window_batch=window_batch, mirror=mirror, turns=turns, pairs=pairs,
+            resample=resample, consensus=consensus, postprocess=postprocess, classes=classes,
         )  # fmt: skip
 
     @classmethod
@@ -228,6 +165,7 @@ class SegmentationTask(Task):
             "overlap": self.overlap,
             "window_batch": self.window_batch,
             "mirror": self.mirror,
+            "turns": self.turns,
             "pairs": [list(pair) for pair in self.pairs],
             "resample": self.resample,
             "consensus": self.consensus,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from medcnn.models.quiet import quiet_monai
-from medcnn.tasks.dense import mirrored_maps, sliding_maps
+from medcnn.tasks.dense import mirrored_maps, sliding_maps, turned_maps
 from medcnn.tasks.segmentation import SegmentationTask
 from medcnn.types import LabelClass, LabelSchema, MapPrediction
 
@@ -121,3 +121,18 @@ def test_the_folds_maps_are_averaged_as_they_come() -> None:
     found = task.combine(MapPrediction(one.copy()) for one in maps)
     np.testing.assert_allclose(found.probabilities, expected, rtol=1e-6)
     np.testing.assert_array_equal(task.combine([MapPrediction(maps[0])]).probabilities, maps[0])
+
+
+@pytest.mark.parametrize("size", [(6, 8), (6, 4, 5)])
+def test_the_mean_over_quarter_turns_turns_with_the_image(size: tuple[int, ...]) -> None:
+    image = torch.randn(2, 1, *size, generator=torch.Generator().manual_seed(0))
+    found = turned_maps(left_and_right, image)
+    # Worked one by one with numpy's turns, which know nothing of torch's.
+    single = [
+        np.rot90(left_and_right(torch.from_numpy(np.rot90(image.numpy(), k, (2, 3)).copy())).numpy(), -k, (2, 3))
+        for k in range(4)
+    ]
+    np.testing.assert_allclose(found.numpy(), np.mean(single, 0), atol=1e-6)
+    assert not torch.allclose(found, left_and_right(image))
+    turned = turned_maps(left_and_right, torch.rot90(image, 1, (2, 3)))
+    torch.testing.assert_close(turned, torch.rot90(found, 1, (2, 3)))

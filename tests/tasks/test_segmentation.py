@@ -6,11 +6,16 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
-from medcnn.tasks.base import Placement
+from medcnn.errors import ModelError
+from medcnn.models.dense_losses import dice_ce
+from medcnn.recipe.schema import InputSection
+from medcnn.tasks.base import Placement, TrainingFacts
 from medcnn.tasks.mask_predictions import decided_labels
 from medcnn.tasks.segmentation import SegmentationTask
-from medcnn.types import LabelClass, LabelSchema, MapPrediction
+from medcnn.types import Dataset, LabelClass, LabelSchema, MapPrediction
 
 CLASSES = (LabelClass(1, "a"), LabelClass(2, "b"))
 # Twice as fine as the network's grid, and moved.
@@ -47,3 +52,25 @@ def test_what_no_network_saw_is_background() -> None:
     placed = task.placed(maps(1, 3), outside).probabilities
     np.testing.assert_array_equal(placed[0, :3], 1)
     np.testing.assert_array_equal(placed[1:, :3], 0)
+
+
+def test_turned_images_are_averaged_where_the_recipe_says_so_and_the_size_allows() -> None:
+    class Left(nn.Module):
+        """Background everywhere but in the first half of axis 0."""
+
+        def forward(self, image: Tensor) -> Tensor:
+            first = torch.arange(image.shape[2]).view(-1, 1) < image.shape[2] / 2
+            return 50.0 * torch.stack([~first.expand(image.shape[2:]), first.expand(image.shape[2:])])[None].float()
+
+    schema = LabelSchema(CLASSES[:1])
+    task = SegmentationTask.create(Dataset("d", (), {"mask": schema}), turns=True)
+    model = SegmentationTask.restore(task.state()).build(Left(), dice_ce(), TrainingFacts()).eval()
+    model.adopt(InputSection(size=(4, 4)))
+    found = model.maps(torch.zeros(1, 1, 4, 4))[0, 1]
+    # Each corner lies in the first half in two of four turns, and so does every other voxel.
+    torch.testing.assert_close(found, torch.full((4, 4), 0.5))
+    plain = SegmentationTask(schema).build(Left(), dice_ce(), TrainingFacts()).eval()
+    plain.adopt(InputSection(size=(4, 4)))
+    assert plain.maps(torch.zeros(1, 1, 4, 4))[0, 1, :, 0].round().tolist() == [1, 1, 0, 0]
+    with pytest.raises(ModelError, match="4 x 6: turned by a quarter it is another size"):
+        model.adopt(InputSection(size=(4, 6)))

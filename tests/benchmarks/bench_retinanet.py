@@ -6,7 +6,8 @@ its documentation shows: ResNet-50, a feature pyramid of 256 channels on stages 
 sizes that fit these boxes, ATSS with 4 candidates, hard negatives, box regression by smooth L1, SGD with Nesterov
 momentum at 0.01. It computes in float32, which its losses need; the recipe computes in what the processor offers.
 
-Goal: a step at least 8 times as fast (median of interleaved pairs), and no worse an average precision at IoU 0.5.
+Goal: a step at least 8 times as fast (median of interleaved pairs), and no worse an average precision at IoU 0.5. Both are
+judged on the same 64 images, evenly spread, since MONAI's suppression takes seconds an image while scores are low.
 
 Run: python tests/benchmarks/bench_retinanet.py FOLDER [MINUTES] [THREADS], where FOLDER holds ``brain_tumor_mri``.
 The part that is looked at is a third of the training blocks of the first fold; the test blocks are not touched.
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,6 +44,7 @@ from medcnn.workflow.prepare import Prepared, prepare
 
 GOAL = 8.0
 PAIRS = 6
+JUDGED = 64
 Step = Callable[[Batch], Any]
 
 
@@ -155,8 +158,10 @@ def train(step: Step, source: Iterator[Batch], minutes: float) -> int:
 def judged(
     boxes: Callable[[Tensor], list[BoxesPrediction]], prepared: Prepared, targets: dict[str, Any]
 ) -> dict[str, float]:
-    """The figures of validation, in the network's grid."""
-    loader = BatchLoader(prepared.images, prepared.places(0, "validation"), targets, 16, seed=1, shuffle=False)
+    """The figures of some images of validation, in the network's grid."""
+    places = prepared.places(0, "validation")
+    some = places[np.arange(JUDGED) * len(places) // JUDGED]
+    loader = BatchLoader(prepared.images, some, targets, 16, seed=1, shuffle=False)
     predicted, references = [], []
     for batch in loader:
         for place, found in zip(batch.index.tolist(), boxes(batch.image), strict=True):

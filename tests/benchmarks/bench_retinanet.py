@@ -6,8 +6,8 @@ its documentation shows: ResNet-50, a feature pyramid of 256 channels on stages 
 sizes that fit these boxes, ATSS with 4 candidates, hard negatives, box regression by smooth L1, SGD with Nesterov
 momentum at 0.01. It computes in float32, which its losses need; the recipe computes in what the processor offers.
 
-Goal: a step at least 8 times as fast (median of interleaved pairs), and no worse an average precision at IoU 0.5. Both are
-judged on the same 64 images, evenly spread, since MONAI's suppression takes seconds an image while scores are low.
+Goal: a step at least 8 times as fast (median of interleaved pairs), and no worse an average precision at IoU 0.5. Both
+are judged on the same 64 images, evenly spread: MONAI's suppression takes seconds an image while scores are low.
 
 Run: python tests/benchmarks/bench_retinanet.py FOLDER [MINUTES] [THREADS], where FOLDER holds ``brain_tumor_mri``.
 The part that is looked at is a third of the training blocks of the first fold; the test blocks are not touched.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,41 +74,59 @@ def mean_training_mask(maps: CachedImages, places: Sequence[int], schema: LabelS
     """The mask that, the same for every image, has the best mean Dice on the training part.
 
     For each label the voxels in which at least a share of the training masks have it; the share is the best of a
-    few, by the Dice on those masks.
+    few, by the Dice on those masks. The masks are read twice, one at a time: memory does not grow with their number.
 
     Raises:
         DataError: If no voxel of the training part has a label.
     """
-    count = len(schema.classes)
-    shown: list[NDArray[np.bool_]] = []
-    for place in places:
-        labels = maps.volume(int(place))[1]
-        if labels is not None:
-            shown.append(_on_common_grid(labels, count, schema.multilabel))
-    stacked = np.array(shown)
-    if not stacked.size or not stacked.any():
+    number, total = 0, np.zeros(0, np.int64)
+    for shown in _masks(maps, places, schema):
+        total = shown.astype(np.int64) if not number else total + shown
+        number += 1
+    if not total.any():
         raise DataError(
             f"no voxel of the {len(places)} training masks has a label: nothing can be learned",
             where="training part",
             todo="check the labels' values in the schema, and the masks",
         )
-    mean = stacked.mean(0, dtype=np.float32)
-    best, dice = np.zeros(stacked.shape[1:], np.uint8), np.zeros(count)
-    for k in range(count):
-        seen = stacked[:, k][stacked[:, k].reshape(len(stacked), -1).any(1)]
-        if not len(seen):
-            continue
-        for share in _SHARES * float(mean[k].max()):
-            mask = mean[k] >= share
-            both = (seen & mask).reshape(len(seen), -1).sum(1)
-            figure = float(np.mean(2 * both / (mask.sum() + seen.reshape(len(seen), -1).sum(1))))
-            if figure > dice[k]:
-                best[k], dice[k] = mask, figure
+    mean = (total / number).astype(np.float32)
+    limits = _SHARES * mean.reshape(len(mean), -1).max(1)[:, None].astype(np.float64)
+    figures = _mean_dice(mean, limits, _masks(maps, places, schema))
+    chosen = figures.argmax(1)
+    dice = figures[np.arange(len(mean)), chosen]
+    best = np.zeros(mean.shape, np.uint8)
+    for k in np.flatnonzero(dice > 0):
+        best[k] = mean[k] >= limits[k, chosen[k]]
     if not schema.multilabel:
         # Where masks of several labels meet, the more frequent one stays.
         winner = mean.argmax(0)
-        best *= (np.arange(count).reshape(-1, *[1] * winner.ndim) == winner).astype(np.uint8)
+        best *= (np.arange(len(mean)).reshape(-1, *[1] * winner.ndim) == winner).astype(np.uint8)
     return MeanMask(best, dice)
+
+
+def _masks(maps: CachedImages, places: Sequence[int], schema: LabelSchema) -> Iterator[NDArray[np.bool_]]:
+    """``(K, *grid)`` of each case that has a mask."""
+    for place in places:
+        labels = maps.volume(int(place))[1]
+        if labels is not None:
+            yield _on_common_grid(labels, len(schema.classes), schema.multilabel)
+
+
+def _mean_dice(
+    mean: NDArray[np.float32], limits: NDArray[np.float64], masks: Iterator[NDArray[np.bool_]]
+) -> NDArray[np.float64]:
+    """``(K, S)`` mean Dice of the voxels in which the mean reaches each limit, over the masks that have the label."""
+    flat = mean.reshape(len(mean), 1, -1)
+    candidates = flat >= limits[:, :, None]
+    sizes = candidates.sum(2)
+    figures, cases = np.zeros(limits.shape), np.zeros(len(mean))
+    for shown in masks:
+        seen = shown.reshape(len(shown), -1)
+        for k in np.flatnonzero(seen.any(1)):
+            both = np.count_nonzero(candidates[k] & seen[k], axis=1)
+            figures[k] += 2 * both / (sizes[k] + np.count_nonzero(seen[k]))
+            cases[k] += 1
+    return figures / np.maximum(cases, 1)[:, None]
 
 
 def _on_common_grid(labels: NDArray[np.uint8], count: int, overlapping: bool) -> NDArray[np.bool_]:

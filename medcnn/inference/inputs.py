@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from medcnn.data.adapters.image_index import ref_of
 from medcnn.data.images import sniff
 from medcnn.data.images.stack_rule import StackRule
 from medcnn.errors import DataError, ImageError
@@ -70,11 +71,14 @@ def _expand(path: Path, skipped: list[Exclusion]) -> Iterator[tuple[str, tuple[s
             files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
             images = [p for p in files if p.suffix.lower() not in IGNORED and p.name != "DICOMDIR"]
             skipped.extend(Exclusion(str(p), "not an image by its name", str(p)) for p in files if p not in images)
-            yield from ((str(p), (str(p),)) for p in images)
+            together = [ref_of(str(p)).paths for p in images]
+            # What a MetaImage header names as its data is a part of that image, not another one.
+            data = {other for paths in together for other in paths[1:]}
+            yield from ((paths[0], paths) for paths in together if paths[0] not in data)
     elif path.suffix.lower() in TABLES:
         yield from _rows(path)
     else:
-        yield str(path), (str(path),)
+        yield str(path), ref_of(str(path)).paths
 
 
 def _is_dicom(path: str) -> bool:
@@ -99,5 +103,8 @@ def _rows(table: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
         for row in rows:
             value = row[column] or ""
             place = Path(value) if Path(value).is_absolute() else table.parent / value
-            files = tuple(str(p) for p in sorted(place.iterdir()) if p.is_file()) if place.is_dir() else (str(place),)
+            inside = place.is_dir()
+            files = (
+                tuple(str(p) for p in sorted(place.iterdir()) if p.is_file()) if inside else ref_of(str(place)).paths
+            )
             yield row.get("case") or value, files

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from medcnn.data.images import StackRule
+from medcnn.data.images import StackRule, read_case
 from medcnn.errors import DataError
 from medcnn.inference.inputs import find_inputs
 
@@ -56,6 +58,22 @@ def save_series(folder: Path, name: str, count: int = 3, number: int = 4, uid: s
         for key, value in changes.items():
             setattr(made, key, value)
         made.save_as(folder / f"{name}{k + 1}", enforce_file_format=True)
+
+
+def test_a_header_and_the_file_of_its_data_are_one_image(tmp_path: Path) -> None:
+    values = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values), str(tmp_path / "scan.mhd"))
+    (tmp_path / "other.raw").write_bytes(b"0" * 48)
+    table = tmp_path / "list.csv"
+    table.write_text("image\nscan.mhd\n")
+    pair = (str(tmp_path / "scan.mhd"), str(tmp_path / "scan.raw"))
+    for named in (tmp_path, tmp_path / "scan.mhd", table):
+        cases = {c.id: c.images[0].paths for c in find_inputs([named], volumes=True).cases}
+        assert pair in cases.values()
+        assert (pair[1],) not in cases.values()
+    assert read_case(next(c for c in find_inputs([table], volumes=True).cases)).array.shape == (1, 4, 3, 2)
+    # Bytes that no header names are said to be no image, not passed over.
+    assert (str(tmp_path / "other.raw"),) in [c.images[0].paths for c in find_inputs([tmp_path], volumes=True).cases]
 
 
 def test_each_series_is_one_volume_for_a_network_of_volumes(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from medcnn.evaluation import comparisons
 from medcnn.evaluation.detection_figures import Detections, Key
 from medcnn.evaluation.detection_findings import FindingFigures
 from medcnn.evaluation.detection_words import (
@@ -162,34 +164,20 @@ def _plain(detections: Detections, keys: Sequence[Key]) -> list[Figure]:
 def subgroup_panels(detections: Detections, groups: Sequence[Subgroup]) -> list[TablePanel]:
     """A table an attribute; cells under their floor are shown and marked."""
     keys = _compared(detections)
-    panels = []
-    for attribute in dict.fromkeys(g.attribute for g in groups):
-        rows = []
-        for group in (g for g in groups if g.attribute == attribute):
-            part = detections.rows(group.rows)
-            caution = floor_note(len(part.table), part.images.positives)
-            rows.append([group.value, len(part.table), *_plain(part, keys), caution])
-        header = [attribute, "Cases", *_heads(detections, keys), "Caution"]
-        if not any(row[-1] for row in rows):
-            header, rows = header[:-1], [row[:-1] for row in rows]
-        caption = (
-            "Intervals are of each group by itself; a difference between groups needs more than two that do not meet."
-        )
-        panels.append(TablePanel(f"subgroup-{attribute}", f"By {attribute}", header, rows, caption, "subgroups"))
-    return panels
+
+    def row(rows: NDArray[np.bool_]) -> list[Any]:
+        part = detections.rows(rows)
+        return [len(part.table), *_plain(part, keys), floor_note(len(part.table), part.images.positives)]
+
+    return comparisons.subgroup_tables(groups, row, ["Cases", *_heads(detections, keys)])
 
 
 def folds_table(detections: Detections) -> TablePanel:
     """A row a fold, then mean, standard deviation and range of the folds' figures."""
     keys = _compared(detections)
-    rows: list[list[Any]] = []
-    for fold in np.unique(detections.table.fold):
-        part = detections.rows(detections.table.fold == fold)
-        rows.append([f"fold {fold}", len(part.table), *_plain(part, keys)])
-    values = [np.array([r[2 + i].value for r in rows if r[2 + i].value is not None]) for i in range(len(keys))]
-    rows.append(["mean of the folds", "", *(float(v.mean()) if len(v) else None for v in values)])
-    rows.append(["standard deviation", "", *(float(v.std(ddof=1)) if len(v) > 1 else None for v in values)])
-    rows.append(["lowest", "", *(float(v.min()) if len(v) else None for v in values)])
-    rows.append(["highest", "", *(float(v.max()) if len(v) else None for v in values)])
-    caption = "Each fold's network on the cases that it did not see. The spread mixes networks and cases."
-    return TablePanel("folds", "Figures by fold", ["Fold", "Cases", *_heads(detections, keys)], rows, caption, "folds")
+
+    def row(rows: NDArray[np.bool_]) -> tuple[int, list[Figure]]:
+        part = detections.rows(rows)
+        return len(part.table), _plain(part, keys)
+
+    return comparisons.folds_table(detections.table.fold, row, _heads(detections, keys))

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from medcnn.evaluation import comparisons
 from medcnn.evaluation.compute import evaluate_rows
 from medcnn.evaluation.counts import confusion, positive_index
 from medcnn.evaluation.results import Figure, MatrixPanel, Panel, TablePanel
@@ -225,51 +227,27 @@ def subgroup_panels(unit: Unit, groups: Sequence[Subgroup]) -> list[TablePanel]:
     """A table an attribute; cells under their floor are shown and marked."""
     keys = subgroup_keys(unit)
     tag, words = _suffix(unit)
-    panels = []
-    for attribute in dict.fromkeys(g.attribute for g in groups):
-        rows = [_subgroup_row(unit, g, keys) for g in groups if g.attribute == attribute]
-        header = [attribute, "Cases", *(["Positive"] if unit.schema.binary else [])]
-        header += [unit.figure(*k).label for k in keys]
-        if any(row[-1] for row in rows):
-            header.append("Caution")
-        else:
-            rows = [row[:-1] for row in rows]
-        caption = (
-            "Intervals are of each group by itself; a difference between groups needs more than two that do not meet."
-        )
-        panels.append(
-            TablePanel(f"subgroup-{attribute}{tag}", f"By {attribute}{words}", header, rows, caption, "subgroups")
-        )
-    return panels
+    binary = unit.schema.binary
 
+    def row(rows: NDArray[np.bool_]) -> list[Any]:
+        part = evaluate_rows(unit, rows)
+        positives = int(part.support[positive_index(unit.schema)]) if binary else None
+        count = len(part.table)
+        return [count, *([positives] if binary else []), *cells(part, keys), floor_note(count, positives)]
 
-def _subgroup_row(unit: Unit, group: Subgroup, keys: Sequence[Key]) -> list[Any]:
-    part = evaluate_rows(unit, group.rows)
-    positives = int(part.support[positive_index(unit.schema)]) if unit.schema.binary else None
-    count = len(part.table)
-    row: list[Any] = [group.value, count, *([positives] if unit.schema.binary else [])]
-    return [*row, *cells(part, keys), floor_note(count, positives)]
+    heads = ["Cases", *(["Positive"] if binary else []), *(unit.figure(*k).label for k in keys)]
+    return comparisons.subgroup_tables(groups, row, heads, tag=tag, words=words)
 
 
 def folds_table(unit: Unit) -> TablePanel:
     """A row a fold, then mean, standard deviation and range of the folds' figures."""
     keys = subgroup_keys(unit)
-    rows: list[list[Any]] = []
-    values = []
-    for fold in np.unique(unit.table.fold):
-        part = evaluate_rows(unit, unit.table.fold == fold)
-        found = cells(part, keys)
-        rows.append([f"fold {fold}", len(part.table), *found])
-        values.append([np.nan if isinstance(f, str) or f.value is None else float(f.value) for f in found])
-    columns = [np.array(v)[np.isfinite(v)] for v in zip(*values, strict=True)]
-    # Cases of a mean are not undefined: their place stays empty.
-    rows.append(["mean of the folds", "", *(float(c.mean()) if len(c) else None for c in columns)])
-    rows.append(["standard deviation", "", *(float(c.std(ddof=1)) if len(c) > 1 else None for c in columns)])
-    rows.append(["lowest", "", *(float(c.min()) if len(c) else None for c in columns)])
-    rows.append(["highest", "", *(float(c.max()) if len(c) else None for c in columns)])
-    caption = "Each fold's network on the cases that it did not see. The spread mixes networks and cases."
-    header = ["Fold", "Cases", *(unit.figure(*k).label for k in keys)]
-    return TablePanel("folds", "Figures by fold", header, rows, caption, "folds")
+
+    def row(rows: NDArray[np.bool_]) -> tuple[int, list[Figure | str]]:
+        part = evaluate_rows(unit, rows)
+        return len(part.table), cells(part, keys)
+
+    return comparisons.folds_table(unit.table.fold, row, [unit.figure(*k).label for k in keys])
 
 
 def units_table(images: Unit, patients: Unit, rule: str) -> TablePanel:

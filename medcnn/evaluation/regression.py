@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.errors import DataError
+from medcnn.evaluation import comparisons
 from medcnn.evaluation.inputs import RegressionTable
 from medcnn.evaluation.regression_figures import AGREEMENT, LABELS, Errors, label, measure
 from medcnn.evaluation.remarks import check_settings, interval_warnings
@@ -18,6 +20,7 @@ from medcnn.evaluation.results import (
     CurvePanel,
     DistributionPanel,
     Evaluation,
+    Figure,
     GalleryItem,
     GalleryPanel,
     Panel,
@@ -186,27 +189,21 @@ def _error_panel(errors: Errors) -> DistributionPanel:
 
 
 def _subgroups(errors: Errors, groups: Sequence[Subgroup]) -> list[TablePanel]:
-    panels = []
-    for attribute in dict.fromkeys(g.attribute for g in groups):
-        rows = [_row(errors, g.value, g.rows) for g in groups if g.attribute == attribute]
-        header = [attribute, "Cases", *(label(k, errors.unit) for k in _SHOWN), "Caution"]
-        panels.append(TablePanel(f"subgroup-{attribute}", f"By {attribute}", header, rows, "", "subgroups"))
-    return panels
+    def row(rows: NDArray[np.bool_]) -> list[Any]:
+        cases, found = _row(errors, rows)
+        return [cases, *found, floor_note(cases, None)]
+
+    return comparisons.subgroup_tables(groups, row, ["Cases", *(label(k, errors.unit) for k in _SHOWN)])
 
 
-def _row(errors: Errors, name: str, rows: NDArray[np.bool_]) -> list[Any]:
+def _row(errors: Errors, rows: NDArray[np.bool_]) -> tuple[int, list[Figure]]:
     part = errors.rows(rows)
-    return [name, len(part.table), *(part.figure(k) for k in _SHOWN), floor_note(len(part.table), None)]
+    return len(part.table), [part.figure(k) for k in _SHOWN]
 
 
 def _folds(errors: Errors) -> TablePanel:
-    rows = [_row(errors, f"fold {f}", errors.table.fold == f) for f in np.unique(errors.table.fold)]
-    values = np.array([[r[2 + k].value for k in range(len(_SHOWN))] for r in rows], np.float64)
-    rows.append(["mean of the folds", "", *values.mean(0).tolist(), ""])
-    rows.append(["standard deviation", "", *values.std(0, ddof=1).tolist(), ""])
-    header = ["Fold", "Cases", *(label(k, errors.unit) for k in _SHOWN), "Caution"]
-    caption = "Each fold's network on the cases that it did not see. The spread mixes networks and cases."
-    return TablePanel("folds", "Figures by fold", header, rows, caption, "folds")
+    heads = [label(k, errors.unit) for k in _SHOWN]
+    return comparisons.folds_table(errors.table.fold, partial(_row, errors), heads)
 
 
 def _gallery(errors: Errors, size: int) -> GalleryPanel | None:

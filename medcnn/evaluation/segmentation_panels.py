@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from medcnn.evaluation import comparisons
 from medcnn.evaluation.results import Figure, Panel, TablePanel
 from medcnn.evaluation.segmentation_figures import Key, Segments
 from medcnn.evaluation.subgroups import Subgroup, floor_note
@@ -176,43 +178,27 @@ def _heads(segments: Segments, keys: Sequence[Key]) -> list[str]:
     return [f"{text}, {key[1]}" if several and key[1] else text for text, key in zip(labels, keys, strict=True)]
 
 
+def _plain(segments: Segments, keys: Sequence[Key]) -> list[Figure]:
+    return [replace(segments.figure(k), baseline=None, baseline_label="") for k in keys]
+
+
 def subgroup_panels(segments: Segments, groups: Sequence[Subgroup]) -> list[TablePanel]:
     """A table an attribute; cells under their floor are shown and marked."""
     keys = _compared(segments)
-    panels = []
-    for attribute in dict.fromkeys(g.attribute for g in groups):
-        rows = []
-        for group in (g for g in groups if g.attribute == attribute):
-            part = segments.rows(group.rows)
-            found = [replace(part.figure(k), baseline=None, baseline_label="") for k in keys]
-            rows.append([group.value, len(part.table), *found, floor_note(len(part.table), None)])
-        header = [attribute, "Cases", *_heads(segments, keys), "Caution"]
-        if not any(row[-1] for row in rows):
-            header, rows = header[:-1], [row[:-1] for row in rows]
-        caption = (
-            "Intervals are of each group by itself; a difference between groups needs more than two that do not meet."
-        )
-        panels.append(TablePanel(f"subgroup-{attribute}", f"By {attribute}", header, rows, caption, "subgroups"))
-    return panels
+
+    def row(rows: NDArray[np.bool_]) -> list[Any]:
+        part = segments.rows(rows)
+        return [len(part.table), *_plain(part, keys), floor_note(len(part.table), None)]
+
+    return comparisons.subgroup_tables(groups, row, ["Cases", *_heads(segments, keys)])
 
 
 def folds_table(segments: Segments) -> TablePanel:
     """A row a fold, then mean, standard deviation and range of the folds' figures."""
     keys = _compared(segments)
-    rows: list[list[Any]] = []
-    for fold in np.unique(segments.table.fold):
-        part = segments.rows(segments.table.fold == fold)
-        found = [replace(part.figure(k), baseline=None, baseline_label="") for k in keys]
-        rows.append([f"fold {fold}", len(part.table), *found])
-    values = [_finite([row[2 + i] for row in rows]) for i in range(len(keys))]
-    rows.append(["mean of the folds", "", *(float(v.mean()) if len(v) else None for v in values)])
-    rows.append(["standard deviation", "", *(float(v.std(ddof=1)) if len(v) > 1 else None for v in values)])
-    rows.append(["lowest", "", *(float(v.min()) if len(v) else None for v in values)])
-    rows.append(["highest", "", *(float(v.max()) if len(v) else None for v in values)])
-    caption = "Each fold's network on the cases that it did not see. The spread mixes networks and cases."
-    header = ["Fold", "Cases", *_heads(segments, keys)]
-    return TablePanel("folds", "Figures by fold", header, rows, caption, "folds")
 
+    def row(rows: NDArray[np.bool_]) -> tuple[int, list[Figure]]:
+        part = segments.rows(rows)
+        return len(part.table), _plain(part, keys)
 
-def _finite(figures: Sequence[Figure]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([f.value for f in figures if f.value is not None], np.float64)
+    return comparisons.folds_table(segments.table.fold, row, _heads(segments, keys))

@@ -104,7 +104,7 @@ def test_folds_are_shown_apart() -> None:
     made = _evaluate(_table(fold=np.arange(200) % 4))
     assert made.find("mae").part == "out-of-fold"
     panel = next(p for p in made.panels if p.id == "folds")
-    assert len(panel.rows) == 6
+    assert len(panel.rows) == 8
 
 
 def test_rows_of_cases() -> None:

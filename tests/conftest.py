@@ -13,9 +13,11 @@ import pytest
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# With a process a core, threads within each fight over small tensors. torch reads this when it is imported.
+# Processes that run tests side by side divide the cores, as those of a launcher do: torch reads the first when it is
+# imported, a run the second.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("LOCAL_WORLD_SIZE", os.environ["PYTEST_XDIST_WORKER_COUNT"])
 
 ARCHIVES = {
     "MedNIST": "MedNIST.tar.gz",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import Field
 
+from medcnn.errors import ModelError
 from medcnn.recipe.schema import Count, Positive
 
 if TYPE_CHECKING:
@@ -142,13 +143,13 @@ def unet_classifier(
 
     The decoder gives logits of the background and of each class for each voxel, which masks teach in training by the
     task's ``outlines``. The features of all levels but the finest, averaged where it sees anything but background,
-    give the class. Prediction needs no masks.
+    give the class. Prediction needs no masks; without any in training use another network.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: Channels of the image.
         outputs: Logits a case.
-        size: Spatial size of the image; any works.
+        size: Spatial size of the image, on each axis at least twice the step of the coarsest level, 2 ** (levels - 1).
         filters: Filters of each level; their number is the number of levels.
         blocks: Residual blocks of each level, as in ``small_unet``.
         deep_supervision: How many coarser levels also learn the masks, less than levels.
@@ -156,11 +157,18 @@ def unet_classifier(
         dropout: Share of features silenced in training before the last layer, in [0, 1).
 
     Raises:
-        ModelError: If the options do not fit the number of levels or each other.
+        ModelError: If the options do not fit the number of levels or each other, or the image is too small for them.
     """
     from medcnn.models.unet_classifier import UNetClassifier
     from medcnn.models.unets import small_unet
 
+    least = 2 ** len(filters)
+    if min(size) < least:
+        raise ModelError(
+            f"an image of {' x '.join(map(str, size))} leaves one place at the coarsest of {len(filters)} levels",
+            where="model.filters",
+            todo=f"use a larger input.size (from {least}), or fewer levels",
+        )
     trunk = small_unet(
         spatial_dims=spatial_dims,
         in_channels=in_channels,

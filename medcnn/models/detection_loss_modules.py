@@ -104,6 +104,11 @@ class ClassLoss(nn.Module, ABC):
         return values if weights is None else values * torch.as_tensor(weights)
 
 
+def _power(error: Tensor, gamma: float) -> Tensor:
+    """An error to a power, whose gradient stays finite at 0 for gamma below 1."""
+    return error.clamp_min(torch.finfo(error.dtype).tiny) ** gamma
+
+
 class Focal(ClassLoss):
     """Focal loss over all anchors, divided by the number of hits (Lin et al. 2017, eq. 5).
 
@@ -122,7 +127,7 @@ class Focal(ClassLoss):
         entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         chance = logits.sigmoid()
         right = chance * wanted + (1 - chance) * (1 - wanted)
-        loss = entropy * (1 - right) ** self.gamma
+        loss = entropy * _power(1 - right, self.gamma)
         if self.alpha is not None:
             loss = loss * (self.alpha * wanted + (1 - self.alpha) * (1 - wanted))
         loss = self.weighted(loss) * (matched != SILENT)[..., None]
@@ -149,7 +154,7 @@ class QualityFocal(ClassLoss):
     def forward(self, logits: Tensor, wanted: Tensor, matched: Tensor) -> Tensor:
         """As of :class:`ClassLoss`."""
         entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        loss = entropy * (wanted - logits.sigmoid()).abs() ** self.gamma
+        loss = entropy * _power((wanted - logits.sigmoid()).abs(), self.gamma)
         loss = self.weighted(loss) * (matched != SILENT)[..., None]
         return loss.sum() / (matched >= 0).sum().clamp(min=1)
 

@@ -61,9 +61,9 @@ def retinanet(
             having them twice as large; auto: fitted to the boxes of the training part.
         anchors_per_place: How many shapes are fitted.
         prior: Probability of a finding that each anchor starts with.
-        outlines: One more map, finer than the finest level with boxes, from which masks teach the network in training
-            what is where (as in Retina U-Net, Jaeger et al. 2018); the task's outlines is the weight. Prediction
-            needs no masks.
+        outlines: A map, one stage finer than the finest level with boxes where there is one, from which masks teach the
+            network in training what is where (as in Retina U-Net, Jaeger et al. 2018); the task's outlines is the
+            weight. Prediction needs no masks.
 
     Raises:
         ModelError: If an option is out of its range, or the image is smaller than the step of the coarsest level.

@@ -94,7 +94,8 @@ class DetectionModel(TaskModel):
         more = {}
         if self.outlines:
             logits, codes, outlines = network.outlined(batch.image)
-            more = {"outlines": self.outlines * outline_loss(outlines, map_of_boxes(batch.targets[LABELS], labels))}
+            wanted = map_of_boxes(batch.targets[LABELS], boxes, labels)
+            more = {"outlines": self.outlines * outline_loss(outlines, wanted)}
         else:
             logits, codes = network(batch.image)
         anchors, places = network.anchors(batch.image.shape[2:])

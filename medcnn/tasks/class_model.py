@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from medcnn.data.batch import LABELS, Batch
 from medcnn.errors import ModelError
 from medcnn.geometry.resample import IGNORE
+from medcnn.models.loss_modules import mean_over_processes
 from medcnn.recipe.schema import InputSection
 from medcnn.tasks.base import Row, TaskModel
 from medcnn.tasks.dense import mirrored_mean
@@ -121,5 +122,21 @@ def focus_loss(places: Tensor, labels: Tensor) -> Tensor:
     shares = wanted / total.clamp_min(torch.finfo(torch.float32).tiny)
     each = -(shares * places.flatten(1).log_softmax(1)).sum(1)
     shown = total[:, 0] > 0
-    mean: Tensor = torch.where(shown, each, 0.0).sum() / shown.sum().clamp_min(1)
+    share = mean_over_processes(shown.sum().float()).clamp_min(torch.finfo(torch.float32).tiny)
+    mean: Tensor = torch.where(shown, each, 0.0).sum() / share
     return mean
+
+
+def check_taught(network: nn.Module, loss: nn.Module, outlines: float) -> None:
+    """Refuse to train a network that looks where its decoder points while nothing teaches the decoder.
+
+    Raises:
+        ModelError: If that is what the recipe says.
+    """
+    # A module without the attribute is no loss of ours: nothing is trained with it.
+    if not outlines and hasattr(loss, "exclusive") and hasattr(network, "outlined"):
+        raise ModelError(
+            "this network learns from masks where to look, and no masks teach it",
+            where="task.outlines",
+            todo="set it to 1 where cases have masks and exclusive classes, or use small_resnet",
+        )

@@ -20,7 +20,7 @@ from medcnn.evaluation.metrics import validation_scores
 from medcnn.evaluation.results import Evaluation
 from medcnn.evaluation.sources import thresholds_to_store
 from medcnn.tasks.base import EvaluationOptions, Row, Task, TrainingFacts
-from medcnn.tasks.class_model import ClassificationModel
+from medcnn.tasks.class_model import ClassificationModel, check_taught
 from medcnn.tasks.predictions import describe_cases, read_columns, stack, write_columns
 from medcnn.types import Case, ClassLabel, ClassPrediction, Dataset, LabelClass, LabelSchema, Part, Prediction
 
@@ -36,13 +36,15 @@ def _check_teaching(schema: LabelSchema, masks: LabelSchema | None, focus: float
         )
     if (focus or outlines) and masks is None:
         raise DataError(
-            "the dataset has no masks that could teach where to look",
+            f"the dataset has no masks that could teach {'what is where' if outlines else 'where to look'}",
             where=key,
             todo=f"name the masks in the adapter's options, or set {key}=0",
         )
     if outlines and schema.multilabel:
         raise DataError(
-            "a mask does not say which of several labels it shows", where=key, todo="set task.outlines=0, or use focus"
+            "outlines are learned with exclusive classes, and these cases have several labels each",
+            where=key,
+            todo="set task.outlines=0, or use task.focus",
         )
 
 
@@ -233,6 +235,7 @@ class ClassificationTask(Task):
                 where="task.focus",
                 todo="use small_resnet with model.pooling=attention, or set task.focus=0",
             )
+        check_taught(network, loss, self.outlines)
         if self.outlines and not hasattr(network, "outlined"):
             raise ModelError(
                 "this network has no decoder that masks could teach",

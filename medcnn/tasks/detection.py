@@ -258,6 +258,12 @@ class DetectionTask(Task):
                 where="task.outlines",
                 todo="use retinanet with model.outlines=true, or set task.outlines=0",
             )
+        if not self.outlines and getattr(loss, "boxes", False) and getattr(network, "outline", None) is not None:
+            raise ModelError(
+                "this network has a map that no masks teach",
+                where="model.outlines",
+                todo="set task.outlines=0.5 where cases have masks, or set model.outlines=false",
+            )
         model = DetectionModel(network, loss, self.decoding, mirror=self.mirror, outlines=self.outlines)
         model.fit_anchors(facts.box_sizes)
         return model

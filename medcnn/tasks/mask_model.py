@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from medcnn.tasks.segmentation import SegmentationTask
 
 
+# Degrees.
+_QUARTER = 90
+
+
 class SegmentationModel(TaskModel):
     """A network whose outputs are logits of the labels of each voxel.
 
@@ -48,12 +52,9 @@ class SegmentationModel(TaskModel):
         Raises:
             ModelError: If turns do not fit the size.
         """
-        if self.turns and section.size[0] != section.size[1]:
-            raise ModelError(
-                f"input.size is {section.size[0]} x {section.size[1]}: turned by a quarter it is another size",
-                where="task.turns",
-                todo="give the first two axes one length, or set it to false",
-            )
+        if self.turns:
+            # A module without the attribute is no loss of ours: what only predicts was checked when it was trained.
+            _check_turns(section, training=hasattr(self.loss, "exclusive"))
         self._size = tuple(section.size)
         self._axes = tuple(section.symmetric_axes) if self.mirror else ()
 
@@ -98,3 +99,27 @@ class SegmentationModel(TaskModel):
         counts = torch.stack([(found & wanted).sum(dims), (found & ~wanted).sum(dims), (~found & wanted).sum(dims)], -1)
         rows = counts.cpu().numpy().astype(np.float64)
         return [{"index": np.asarray(i), "counts": rows[k]} for k, i in enumerate(batch.index.tolist()) if i >= 0]
+
+
+def _check_turns(section: InputSection, *, training: bool) -> None:
+    """Refuse quarter turns that give the network what it has never seen."""
+    size, spacing, augment = section.size, section.spacing, section.augment
+    if size[0] != size[1]:
+        raise ModelError(
+            f"input.size is {size[0]} x {size[1]}: turned by a quarter it is another size",
+            where="task.turns",
+            todo="give the first two axes one length, or set it to false",
+        )
+    if spacing and spacing[0] != spacing[1]:
+        raise ModelError(
+            f"input.spacing is {spacing[0]:g} x {spacing[1]:g}: turned by a quarter the image is stretched",
+            where="task.turns",
+            todo="give the first two axes one spacing, or set it to false",
+        )
+    rotate = 0 if augment is None else augment.rotate
+    if training and rotate < _QUARTER:
+        raise ModelError(
+            f"training turns images by {rotate:g} degrees at most, prediction would by 90",
+            where="task.turns",
+            todo="set input.augment.rotate=180 if tilted images are as plausible, or task.turns=false",
+        )

@@ -8,29 +8,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medcnn.data.batch import NO_BOX
+from medcnn.data.batch import IGNORED_BOX, NO_BOX
 from medcnn.geometry.resample import IGNORE
 from medcnn.models.dense_modules import at_size
+from medcnn.models.loss_modules import mean_over_processes
 
 
-def map_of_boxes(instances: Tensor, box_labels: Tensor) -> Tensor:
+def map_of_boxes(instances: Tensor, boxes: Tensor, box_labels: Tensor) -> Tensor:
     """The class of the box that each voxel belongs to.
 
     Args:
-        instances: ``(B, 1, *spatial)`` place of the box of each voxel, counted from 1; 0: of none.
+        instances: ``(B, 1, *spatial)`` place of the box of each voxel, counted from 1; 0: of none; 255: not annotated.
+        boxes: ``(B, M, 2*D)`` their corners.
         box_labels: ``(B, M)`` classes of the boxes, -1 where there is none, -2 where one is not to be learned.
 
     Returns:
-        ``(B, *spatial)`` int64: 0 background, k + 1 class k, 255 where nothing is to be learned.
+        ``(B, *spatial)`` int64: 0 background, k + 1 class k, 255 where nothing is to be learned: what is not annotated,
+        and in the box of an object that is not drawn, or not to be learned, what is not another object.
     """
     kinds = torch.where(box_labels >= 0, box_labels + 1, torch.where(box_labels == NO_BOX, 0, IGNORE))
     known = torch.cat([torch.zeros_like(kinds[:, :1]), kinds], 1)
-    places = instances[:, 0].long().clamp(max=known.shape[1] - 1)
-    return known.gather(1, places.flatten(1)).view(places.shape)
+    places = instances[:, 0].long()
+    found = known.gather(1, places.clamp(max=known.shape[1] - 1).flatten(1)).view(places.shape)
+    found = torch.where(places == IGNORE, IGNORE, found)
+    drawn = torch.zeros(len(places), IGNORE + 1, dtype=torch.bool, device=places.device)
+    drawn.scatter_(1, places.flatten(1), True)
+    unclear = (box_labels == IGNORED_BOX) | ((box_labels >= 0) & ~drawn[:, 1 : kinds.shape[1] + 1])
+    dims = boxes.shape[2] // 2
+    for image, box in torch.nonzero(unclear).tolist():
+        low, high = boxes[image, box, :dims].floor().long(), boxes[image, box, dims:].ceil().long()
+        inside = found[(image, *(slice(max(a, 0), b) for a, b in zip(low.tolist(), high.tolist(), strict=True)))]
+        inside[inside == 0] = IGNORE
+    return found
 
 
 def map_of_cases(labels: Tensor, states: Tensor, valid: Tensor) -> Tensor:
-    """The class of the case wherever its mask shows a finding.
+    """The class of the case wherever its mask shows a finding, which is what any of its labels marks.
 
     Args:
         labels: ``(B, K, *spatial)`` label maps; 0 background, 255 not annotated.
@@ -66,11 +79,15 @@ def outline_loss(logits: Tensor | Sequence[Tensor], classes: Tensor) -> Tensor:
 def _outline_loss(logits: Tensor, classes: Tensor) -> Tensor:
     wanted = at_size(classes, tuple(logits.shape[2:]))
     known = wanted != IGNORE
-    entropy = F.cross_entropy(logits, wanted, ignore_index=IGNORE, reduction="sum") / known.sum().clamp(min=1)
+    entropy = F.cross_entropy(logits, wanted, ignore_index=IGNORE, reduction="sum")
     there = ((wanted > 0) & known).float().flatten(1)
     chance = ((1 - logits.softmax(1)[:, 0]) * known).flatten(1)
     total = there.sum(1)
     dice = 1 - 2 * (chance * there).sum(1) / (chance.sum(1) + total).clamp(min=1)
     shown = total > 0
-    mean: Tensor = torch.where(shown, dice, 0.0).sum() / shown.sum().clamp(min=1)
-    return entropy + mean
+    return _mean(entropy, known) + _mean(torch.where(shown, dice, 0.0).sum(), shown)
+
+
+def _mean(total: Tensor, counted: Tensor) -> Tensor:
+    """A sum over how much counts in all processes; 0 where nothing does."""
+    return total / mean_over_processes(counted.sum().float()).clamp_min(torch.finfo(torch.float32).tiny)

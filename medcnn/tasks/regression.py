@@ -16,6 +16,7 @@ from medcnn.evaluation.inputs import RegressionTable
 from medcnn.evaluation.regression import evaluate_regression
 from medcnn.evaluation.results import Evaluation
 from medcnn.tasks.base import EvaluationOptions, Row, Task, TaskModel, TrainingFacts
+from medcnn.tasks.class_model import check_taught
 from medcnn.tasks.predictions import describe_cases, read_columns, stack, write_columns
 from medcnn.types import Case, Dataset, Part, Prediction, Value, ValuePrediction
 
@@ -179,6 +180,7 @@ class RegressionTask(Task):
         """The network with its loss and scale."""
         if getattr(loss, "exclusive", None) is not None:
             raise ModelError("this loss is for classes", where="training.loss", todo="use mse")
+        check_taught(network, loss, 0.0)
         return RegressionModel(network, loss, mean=facts.value_mean, std=facts.value_std)
 
     def score(self, rows: Sequence[Row]) -> dict[str, float]:

@@ -197,6 +197,17 @@ def test_hits_learn_how_well_their_boxes_fit() -> None:
     assert cost(1 - 1e-7, 0.8, 1e-7) == pytest.approx((0.8 - 1 / 3) ** 2 * entropy / 2, rel=1e-3)
 
 
+@pytest.mark.parametrize("classes", ["focal", "quality_focal"])
+def test_what_is_right_has_a_finite_gradient_for_any_gamma(classes: Any) -> None:
+    loss = retinanet_loss(classes=classes, gamma=0.5)
+    logits = torch.full((1, 1, 1), 40.0, requires_grad=True)
+    box = torch.tensor([[0.0, 0, 8, 8]])
+    found = loss(logits, torch.zeros(1, 1, 4), box, [1], box[None], torch.zeros(1, 1, dtype=torch.long))
+    found["classes"].backward()
+    assert logits.grad is not None
+    assert bool(torch.isfinite(logits.grad).all())
+
+
 def test_images_without_boxes_teach_that_nothing_is_there() -> None:
     anchors = grid(8, 10, 64)
     logits, codes = torch.zeros(1, 64, 2, requires_grad=True), torch.zeros(1, 64, 4, requires_grad=True)

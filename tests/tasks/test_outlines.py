@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medcnn.data.augment import Augmenter
 from medcnn.data.batch import BOX_LABELS, BOXES, LABELS, Batch
+from medcnn.data.labels.derive import boxes_of
+from medcnn.data.labels.instances import instances_of
 from medcnn.errors import DataError, ModelError
 from medcnn.models import losses
 from medcnn.models.builders import small_resnet, unet_classifier
@@ -18,7 +21,8 @@ from medcnn.tasks.base import TrainingFacts
 from medcnn.tasks.classification import ClassificationTask
 from medcnn.tasks.detection import DetectionTask
 from medcnn.tasks.outlines import map_of_boxes, map_of_cases, outline_loss
-from medcnn.types import Boxes, Case, Dataset, ImageRef, LabelClass, LabelSchema
+from medcnn.tasks.regression import RegressionTask
+from medcnn.types import Boxes, Case, Dataset, ImageRef, LabelClass, LabelSchema, Value
 
 CLASSES = LabelSchema((LabelClass(0, "a"), LabelClass(1, "b")))
 MASKS = LabelSchema((LabelClass(1, "finding"),))
@@ -31,10 +35,70 @@ def certain(classes: Tensor, outputs: int, right: bool = True) -> Tensor:
     return 50 * torch.movedim(nn.functional.one_hot(shown, outputs).float(), -1, 1)
 
 
+def row_of_boxes(*spans: tuple[float, float]) -> Tensor:
+    """Boxes ``(1, M, 4)`` over some columns of an image of one row."""
+    return torch.tensor([[[first, 0.0, last, 1.0] for first, last in spans]])
+
+
 def test_each_voxel_takes_the_class_of_its_box() -> None:
-    instances = torch.tensor([[[[0, 1, 2, 3]]], [[[1, 2, 0, 200]]]], dtype=torch.uint8)
-    labels = torch.tensor([[2, 0, -2], [-1, 1, -1]])
-    assert map_of_boxes(instances, labels)[:, 0].tolist() == [[0, 3, 1, 255], [0, 2, 0, 0]]
+    instances = torch.tensor([[[[0], [1], [2], [0], [2]]]], dtype=torch.uint8)
+    boxes, labels = row_of_boxes((1, 2), (2, 5), (0, 0)), torch.tensor([[2, 0, -1]])
+    assert map_of_boxes(instances, boxes, labels)[0, :, 0].tolist() == [0, 3, 1, 0, 1]
+
+
+def test_what_is_not_annotated_teaches_nothing() -> None:
+    nothing = torch.full((2, 1, 4, 1), 255, dtype=torch.uint8)
+    boxes, labels = row_of_boxes((0, 2), (2, 4)).expand(2, 2, 4), torch.tensor([[0, 1], [0, -1]])
+    found = map_of_boxes(nothing, boxes, labels)
+    assert (found == 255).all()
+    logits = torch.randn(2, 3, 4, 1, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    outline_loss(logits, found).backward()
+    assert logits.grad is not None
+    assert float(logits.grad.abs().max()) == 0
+
+
+def test_in_the_box_of_an_object_that_is_not_drawn_nothing_is_background() -> None:
+    instances = torch.tensor([[[[0], [0], [1], [0], [0], [0]]]], dtype=torch.uint8)
+    labels = torch.tensor([[1, 0]])
+    # The second box has no voxels; the first object, which lies in it too, is learned.
+    found = map_of_boxes(instances, row_of_boxes((2, 3), (1.5, 4.2)), labels)
+    assert found[0, :, 0].tolist() == [0, 255, 2, 255, 255, 0]
+
+
+def test_a_region_that_is_ignored_is_no_background() -> None:
+    instances = torch.tensor([[[[0], [0], [2], [0], [0]]]], dtype=torch.uint8)
+    labels = torch.tensor([[-2, 0]])
+    found = map_of_boxes(instances, row_of_boxes((1, 4), (2, 3)), labels)
+    assert found[0, :, 0].tolist() == [0, 255, 1, 255, 0]
+    drawn = torch.tensor([[[[0], [1], [1], [0], [0]]]], dtype=torch.uint8)
+    assert map_of_boxes(drawn, row_of_boxes((1, 3), (0, 0)), torch.tensor([[-2, -1]]))[0, :, 0].tolist() == [
+        0, 255, 255, 0, 0,
+    ]  # fmt: skip
+
+
+def test_from_a_mask_through_a_change_of_the_image_to_what_is_learned() -> None:
+    schema = LabelSchema((LabelClass(1, "a"), LabelClass(2, "b")))
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:14, 8:16], mask[14:26, 8:24] = 1, 2
+    boxes = boxes_of(mask, schema)
+    instances = torch.from_numpy(instances_of(mask, schema, boxes))[None, None]
+    targets = {
+        LABELS: instances,
+        BOXES: torch.from_numpy(boxes.corners)[None],
+        BOX_LABELS: torch.from_numpy(boxes.labels)[None],
+    }
+    batch = Batch(torch.from_numpy(mask.astype(np.float32))[None, None], targets, torch.zeros(1, dtype=torch.int64))
+    assert torch.equal(map_of_boxes(instances, targets[BOXES], targets[BOX_LABELS])[0], torch.from_numpy(mask).long())
+    section = AugmentSection(probability=1, rotate=90, zoom=0.1, shift=0.05, brightness=0, contrast=0, noise=0)
+    for epoch in range(5):
+        moved = Augmenter(section, (0, 1), seed=1)(batch, epoch=epoch)
+        found = map_of_boxes(moved.targets[LABELS], moved.targets[BOXES], moved.targets[BOX_LABELS])[0]
+        shown = moved.image[0, 0]
+        # Away from edges between labels, where intensities are mixed, the map says what the image shows.
+        for value in (1, 2):
+            inner = (shown - value).abs() < 1e-3
+            assert inner.sum() > 20
+            assert (found[inner] == value).float().mean() > 0.9
 
 
 def test_each_voxel_of_a_finding_takes_the_class_of_its_case() -> None:
@@ -144,6 +208,25 @@ def test_a_classifier_needs_masks_and_a_decoder_for_outlines() -> None:
         ClassificationTask.create(DATASET, outlines=1.0).build(network, losses.cross_entropy(), TrainingFacts())
 
 
+def test_a_decoder_that_nothing_teaches_is_refused() -> None:
+    network = unet_classifier(spatial_dims=2, in_channels=1, outputs=2, size=(16, 16), filters=(4, 4, 4))
+    with pytest.raises(ModelError, match="no masks teach it"):
+        ClassificationTask.create(DATASET).build(network, losses.cross_entropy(), TrainingFacts())
+    values = tuple(Case(str(k), (ImageRef((f"{k}.png",), "raster"),), (Value(float(k)),)) for k in range(2))
+    with pytest.raises(ModelError, match="no masks teach it"):
+        RegressionTask.create(Dataset("d", values, {})).build(network, losses.mse(), TrainingFacts())
+    with pytest.raises(ModelError, match="no masks teach"):
+        DetectionTask.create(boxes_dataset(True)).build(detector(), retinanet_loss(), TrainingFacts())
+    # What only predicts needs no masks.
+    ClassificationTask.create(DATASET).build(network, nn.Identity(), TrainingFacts())
+    DetectionTask.create(boxes_dataset(True)).build(detector(), nn.Identity(), TrainingFacts())
+
+
+def test_an_image_too_small_for_the_levels_is_refused() -> None:
+    with pytest.raises(ModelError, match="16 x 16 leaves one place at the coarsest of 5 levels"):
+        unet_classifier(spatial_dims=2, in_channels=1, outputs=2, size=(16, 16))
+
+
 def test_images_with_outlines_are_not_mixed() -> None:
     task = ClassificationTask.create(DATASET, outlines=1.0)
     network = unet_classifier(spatial_dims=2, in_channels=1, outputs=2, size=(16, 16), filters=(4, 4, 4))
@@ -206,7 +289,7 @@ def test_masks_teach_a_detector_what_is_where(dims: int) -> None:
         optimizer.step()
     assert set(found) == {"classes", "boxes", "outlines"}
     shown = network.outlined(image)[2].argmax(1)  # type: ignore[operator]
-    wanted = map_of_boxes(instances, kinds)[(slice(None), *(slice(None, None, 2),) * dims)]
+    wanted = map_of_boxes(instances, corners, kinds)[(slice(None), *(slice(None, None, 2),) * dims)]
     assert float((shown == wanted)[wanted > 0].float().mean()) > 0.9
 
 

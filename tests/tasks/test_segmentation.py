@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medcnn.errors import ModelError
 from medcnn.models.dense_losses import dice_ce
-from medcnn.recipe.schema import InputSection
+from medcnn.recipe.schema import AugmentSection, InputSection
 from medcnn.tasks.base import Placement, TrainingFacts
 from medcnn.tasks.mask_predictions import decided_labels
 from medcnn.tasks.segmentation import SegmentationTask
@@ -65,7 +65,7 @@ def test_turned_images_are_averaged_where_the_recipe_says_so_and_the_size_allows
     schema = LabelSchema(CLASSES[:1])
     task = SegmentationTask.create(Dataset("d", (), {"mask": schema}), turns=True)
     model = SegmentationTask.restore(task.state()).build(Left(), dice_ce(), TrainingFacts()).eval()
-    model.adopt(InputSection(size=(4, 4)))
+    model.adopt(InputSection(size=(4, 4), augment=AugmentSection(rotate=180)))
     found = model.maps(torch.zeros(1, 1, 4, 4))[0, 1]
     # Each corner lies in the first half in two of four turns, and so does every other voxel.
     torch.testing.assert_close(found, torch.full((4, 4), 0.5))
@@ -74,3 +74,12 @@ def test_turned_images_are_averaged_where_the_recipe_says_so_and_the_size_allows
     assert plain.maps(torch.zeros(1, 1, 4, 4))[0, 1, :, 0].round().tolist() == [1, 1, 0, 0]
     with pytest.raises(ModelError, match="4 x 6: turned by a quarter it is another size"):
         model.adopt(InputSection(size=(4, 6)))
+    with pytest.raises(ModelError, match="1 x 3: turned by a quarter the image is stretched"):
+        model.adopt(InputSection(size=(4, 4), spacing=(1.0, 3.0)))
+    with pytest.raises(ModelError, match="by 20 degrees at most"):
+        model.adopt(InputSection(size=(4, 4), augment=AugmentSection(rotate=20)))
+    with pytest.raises(ModelError, match="by 0 degrees at most"):
+        model.adopt(InputSection(size=(4, 4), augment=None))
+    # A model file does not hold how training changed images.
+    loaded = SegmentationTask.restore(task.state()).build(Left(), nn.Identity(), TrainingFacts())
+    loaded.adopt(InputSection(size=(4, 4)))

@@ -35,9 +35,11 @@ def test_several_components_may_share_a_box_and_the_smallest_takes_what_it_holds
 def test_what_lies_in_no_box_and_what_is_not_annotated_belongs_to_none() -> None:
     mask = np.zeros((12, 12), np.uint8)
     mask[1:3, 1:3], mask[6:8, 6:8] = 1, 255
-    assert not instances_of(mask, TUMOUR, boxes([5, 5, 9, 9])).any()
     none = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
-    assert not instances_of(mask, TUMOUR, none).any()
+    for own in (boxes([5, 5, 9, 9]), none):
+        found = instances_of(mask, TUMOUR, own)
+        assert (found[6:8, 6:8] == 255).all()
+        assert not found[mask != 255].any()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -58,3 +60,23 @@ def test_overlapping_labels_are_one_map_of_instances() -> None:
     found = instances_of(mask, schema, boxes([1, 1, 4, 4], [6, 6, 8, 8]))
     assert found.shape == (10, 10)
     assert (found[2, 2], found[7, 7]) == (1, 2)
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_labels_that_touch_are_two_instances(multilabel: bool) -> None:
+    schema = LabelSchema((LabelClass(1, "a"), LabelClass(2, "b")), multilabel=multilabel)
+    mask = np.zeros((30, 30), np.uint8)
+    mask[8:14, 8:16], mask[14:26, 8:24] = 1, 2
+    labels = np.stack([mask == 1, mask == 2]).astype(np.uint8) if multilabel else mask
+    derived = boxes_of(labels, schema)
+    assert derived.corners.tolist() == [[8, 8, 14, 16], [14, 8, 26, 24]]
+    np.testing.assert_array_equal(instances_of(labels, schema, derived), mask)
+
+
+def test_the_smaller_of_overlapping_labels_is_on_top() -> None:
+    schema = LabelSchema((LabelClass(1, "lesion"), LabelClass(2, "organ")), multilabel=True)
+    labels = np.zeros((2, 10, 10), np.uint8)
+    labels[0, 4:6, 4:6] = labels[1, 2:8, 2:8] = 1
+    found = instances_of(labels, schema, boxes_of(labels, schema))
+    assert (found == 1).sum() == 4
+    assert (found == 2).sum() == 32

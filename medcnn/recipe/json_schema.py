@@ -93,7 +93,8 @@ def _evaluations(definitions: dict[str, Any]) -> list[dict[str, Any]]:
     conditions = []
     for name in registry.names("evaluators"):
         definitions[f"evaluators.{name}"] = _options("evaluators", name, definitions, named=False)
-        task = {"anyOf": [{"const": name}, {"properties": {"name": {"const": name}}, "required": ["name"]}]}
+        named = {"type": "object", "properties": {"name": {"const": name}}, "required": ["name"]}
+        task = {"anyOf": [{"const": name}, named]}
         then = {"properties": {"evaluation": {"$ref": f"#/$defs/evaluators.{name}"}}}
         conditions.append({"if": {"properties": {"task": task}}, "then": then})
     return conditions

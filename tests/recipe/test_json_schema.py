@@ -63,6 +63,14 @@ def test_valid_changes_are_accepted(
     validator.validate(read_document(write(f"{recipe_text}{extra}\n")).data)
 
 
+@pytest.mark.parametrize("task", ["detection", {"name": "detection"}])
+def test_the_keys_of_an_evaluation_are_those_of_its_task(task: Any, validator: jsonschema.Draft202012Validator) -> None:
+    data: dict[str, Any] = {"data": {"dataset": "x"}, "input": {"size": [8, 8]}, "model": "retinanet"}
+    assert validator.is_valid({**data, "task": task, "evaluation": {"match_iou": 0.5}})
+    assert not validator.is_valid({**data, "task": task, "evaluation": {"tolerance": 2.0}})
+    assert not validator.is_valid({**data, "task": "classification", "evaluation": {"match_iou": 0.5}})
+
+
 def test_a_network_of_ones_own_package_is_accepted(validator: jsonschema.Draft202012Validator) -> None:
     data: dict[str, Any] = {"task": "classification", "data": {"dataset": "x"}, "input": {"size": [8, 8]}}
     assert validator.is_valid({**data, "model": "my_package.nets:Net"})

@@ -17,6 +17,7 @@ from medcnn.models.builders import small_resnet, unet_classifier
 from medcnn.models.detection_losses import retinanet_loss
 from medcnn.models.detectors import retinanet
 from medcnn.recipe.schema import AugmentSection, InputSection
+from medcnn.tasks import outlines
 from medcnn.tasks.base import TrainingFacts
 from medcnn.tasks.classification import ClassificationTask
 from medcnn.tasks.detection import DetectionTask
@@ -153,6 +154,20 @@ def test_coarser_logits_weigh_half_as_much_each() -> None:
     classes[:, 2:6, 2:6] = 2
     expected = (float(outline_loss(fine, classes)) + 0.5 * float(outline_loss(coarse, classes[:, ::2, ::2]))) / 1.5
     assert float(outline_loss([fine, coarse], classes)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_mean_of_two_processes_is_that_of_one_with_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(3, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    classes = torch.zeros(3, 6, 6, dtype=torch.long)
+    classes[0, 2:4, 2:4], classes[1] = 1, 255
+    whole = outline_loss(logits, classes)
+    # Of two processes: 36 + 36 of 108 voxels are known and one image shows an object, a half of each a process.
+    halves = []
+    for part in (slice(0, 1), slice(1, 3)):
+        shares = iter([torch.tensor(36.0), torch.tensor(0.5)])
+        monkeypatch.setattr(outlines, "mean_over_processes", lambda _, shares=shares: next(shares))
+        halves.append(outline_loss(logits[part], classes[part]))
+    torch.testing.assert_close(torch.stack(halves).mean(), whole)
 
 
 def two_kinds(dims: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medcnn.errors import ModelError
-from medcnn.models.loss_modules import mean_over_processes
+from medcnn.models.loss_modules import mean_of
 
 IGNORE = 255
 
@@ -150,7 +150,7 @@ class Overlap(DenseLoss):
         counted = annotated.float()
         if self.weights is not None:
             counted = counted * self.weights[self.first :]
-        return _mean(loss * counted, counted)
+        return mean_of(loss * counted, counted)
 
 
 class OverlapAndVoxels(DenseLoss):
@@ -180,9 +180,9 @@ class OverlapAndVoxels(DenseLoss):
         loss = -weighted * _focus(voxels.log_p, self.gamma)
         if voxels.log_q is None:
             # A voxel that is not annotated has no target at all, hence neither loss nor weight.
-            return _mean(loss, weighted)
+            return mean_of(loss, weighted)
         loss = loss - (1 - targets) * _focus(voxels.log_q, self.gamma)
-        return _mean(loss * known, known.float())
+        return mean_of(loss * known, known.float())
 
 
 def _focus(log_p: Tensor, gamma: float) -> Tensor:
@@ -191,12 +191,6 @@ def _focus(log_p: Tensor, gamma: float) -> Tensor:
         return log_p
     rest = -torch.expm1(log_p)
     return rest.clamp_min(torch.finfo(rest.dtype).tiny) ** gamma * log_p
-
-
-def _mean(loss: Tensor, counted: Tensor) -> Tensor:
-    """The sum over how much counts, over all processes; 0 with a gradient of 0 where nothing counts."""
-    share = mean_over_processes(counted.sum())
-    return loss.sum() / share.clamp_min(torch.finfo(torch.float32).tiny)
 
 
 class DeepSupervision(nn.Module):

@@ -45,10 +45,7 @@ class Loss(nn.Module):
         known = valid.all(1, keepdim=True).expand_as(valid) if self.exclusive else valid
         targets = torch.where(known, states.float(), 0.0)
         loss, mass = self.elements(outputs.float(), targets)
-        total = torch.where(known, loss, 0.0).sum()
-        share = mean_over_processes(torch.where(known, mass, 0.0).sum())
-        # Nothing known gives 0 / tiny = 0, and a gradient of 0, without asking the device for the number.
-        return total / share.clamp_min(torch.finfo(torch.float32).tiny)
+        return mean_of(torch.where(known, loss, 0.0), torch.where(known, mass, 0.0))
 
     @abstractmethod
     def elements(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,6 +79,13 @@ def mean_over_processes(mass: Tensor) -> Tensor:
     total = mass.detach().clone()
     group.all_reduce(total)
     return total / group.get_world_size()
+
+
+def mean_of(losses: Tensor, counted: Tensor) -> Tensor:
+    """The sum of losses over how much counts in all processes; 0 with a gradient of 0 where nothing does."""
+    share = mean_over_processes(counted.sum().float())
+    # Nothing that counts gives 0 / tiny = 0 without asking the device for the number.
+    return losses.sum() / share.clamp_min(torch.finfo(torch.float32).tiny)
 
 
 class CrossEntropy(Loss):

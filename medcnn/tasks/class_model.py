@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from medcnn.data.batch import LABELS, Batch
 from medcnn.errors import ModelError
 from medcnn.geometry.resample import IGNORE
-from medcnn.models.loss_modules import mean_over_processes
+from medcnn.models.loss_modules import mean_of
 from medcnn.recipe.schema import InputSection
 from medcnn.tasks.base import Row, TaskModel
 from medcnn.tasks.dense import mirrored_mean
@@ -122,9 +122,7 @@ def focus_loss(places: Tensor, labels: Tensor) -> Tensor:
     shares = wanted / total.clamp_min(torch.finfo(torch.float32).tiny)
     each = -(shares * places.flatten(1).log_softmax(1)).sum(1)
     shown = total[:, 0] > 0
-    share = mean_over_processes(shown.sum().float()).clamp_min(torch.finfo(torch.float32).tiny)
-    mean: Tensor = torch.where(shown, each, 0.0).sum() / share
-    return mean
+    return mean_of(torch.where(shown, each, 0.0), shown)
 
 
 def check_taught(network: nn.Module, loss: nn.Module, outlines: float) -> None:

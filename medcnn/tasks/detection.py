@@ -122,14 +122,7 @@ class DetectionTask(Task):
         Raises:
             DataError: If the dataset has no boxes, or no masks for outlines.
         """
-        schema = dataset.labels.get("boxes")
-        if schema is None or not schema.classes:
-            derive = "; data.derive: {targets: [boxes]} makes them of masks" if "mask" in dataset.labels else ""
-            raise DataError(
-                "the dataset has no boxes",
-                where=dataset.name,
-                todo=f"name their file or columns in the adapter's options{derive}",
-            )
+        schema = _box_schema(dataset)
         drawn = dataset.labels.get("mask")
         masks = None
         if follow_masks and drawn is not None and drawn.classes:
@@ -360,6 +353,19 @@ class DetectionTask(Task):
         notes = {"notes": "; ".join(prediction.notes)} if prediction.notes else {}
         highest = float(prediction.scores.max()) if len(prediction.scores) else 0.0
         return {**counts, "highest_score": highest, **dict(prediction.beside), **notes}
+
+
+def _box_schema(dataset: Dataset) -> LabelSchema:
+    """The classes of a dataset's boxes; raises where it has none."""
+    schema = dataset.labels.get("boxes")
+    if schema is None or not schema.classes:
+        derive = "; data.derive: {targets: [boxes]} makes them of masks" if "mask" in dataset.labels else ""
+        raise DataError(
+            "the dataset has no boxes",
+            where=dataset.name,
+            todo=f"name their file or columns in the adapter's options{derive}",
+        )
+    return schema
 
 
 def _count(case: Case) -> int:

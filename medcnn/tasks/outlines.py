@@ -11,7 +11,7 @@ from torch import Tensor
 from medcnn.data.batch import IGNORED_BOX, NO_BOX
 from medcnn.geometry.resample import IGNORE
 from medcnn.models.dense_modules import at_size
-from medcnn.models.loss_modules import mean_over_processes
+from medcnn.models.loss_modules import mean_of
 
 
 def map_of_boxes(instances: Tensor, boxes: Tensor, box_labels: Tensor) -> Tensor:
@@ -85,9 +85,4 @@ def _outline_loss(logits: Tensor, classes: Tensor) -> Tensor:
     total = there.sum(1)
     dice = 1 - 2 * (chance * there).sum(1) / (chance.sum(1) + total).clamp(min=1)
     shown = total > 0
-    return _mean(entropy, known) + _mean(torch.where(shown, dice, 0.0).sum(), shown)
-
-
-def _mean(total: Tensor, counted: Tensor) -> Tensor:
-    """A sum over how much counts in all processes; 0 where nothing does."""
-    return total / mean_over_processes(counted.sum().float()).clamp_min(torch.finfo(torch.float32).tiny)
+    return mean_of(entropy, known) + mean_of(torch.where(shown, dice, 0.0), shown)

@@ -12,12 +12,11 @@ from medcnn.data.batch import BOX_LABELS, BOXES, LABELS, Batch
 from medcnn.data.labels.derive import boxes_of
 from medcnn.data.labels.instances import instances_of
 from medcnn.errors import DataError, ModelError
-from medcnn.models import losses
+from medcnn.models import loss_modules, losses
 from medcnn.models.builders import small_resnet, unet_classifier
 from medcnn.models.detection_losses import retinanet_loss
 from medcnn.models.detectors import retinanet
 from medcnn.recipe.schema import AugmentSection, InputSection
-from medcnn.tasks import outlines
 from medcnn.tasks.base import TrainingFacts
 from medcnn.tasks.classification import ClassificationTask
 from medcnn.tasks.detection import DetectionTask
@@ -165,7 +164,7 @@ def test_the_mean_of_two_processes_is_that_of_one_with_all_images(monkeypatch: p
     halves = []
     for part in (slice(0, 1), slice(1, 3)):
         shares = iter([torch.tensor(36.0), torch.tensor(0.5)])
-        monkeypatch.setattr(outlines, "mean_over_processes", lambda _, shares=shares: next(shares))
+        monkeypatch.setattr(loss_modules, "mean_over_processes", lambda _, shares=shares: next(shares))
         halves.append(outline_loss(logits[part], classes[part]))
     torch.testing.assert_close(torch.stack(halves).mean(), whole)
 
